@@ -1,0 +1,65 @@
+"""How Alembic connects: to DATABASE_URL, through the service's own driver, one migrator at a time."""
+
+import asyncio
+import time
+
+from pydantic import ValidationError
+from sqlalchemy import Connection, make_url, text
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+
+from alembic import context
+from alembic.util import CommandError
+from app.core.config import Settings, explain, load
+from app.core.db import Base
+from app.core.discovery import load_models
+
+# Any number, as long as every replica of this service uses the same one.
+MIGRATION_LOCK = 7_234_815
+# A migration that has to wait for a lock blocks everyone who comes after it, so it gives up early and can be run again.
+LOCK_TIMEOUT = "10s"
+
+load_models()
+
+
+def database_url() -> str:
+    """Return the URL that a caller passed in `config.attributes`, or that of the settings."""
+    given: str | None = context.config.attributes.get("database_url")
+    try:
+        return given or load(Settings).database_url
+    except ValidationError as error:
+        raise CommandError(explain(error)) from error
+
+
+def migrate(connection: Connection) -> None:
+    """Run the migrations, unless another migrator is at it: then wait, and find nothing left to do."""
+    # Asking again and again, because a statement that waits inside the server would block CREATE INDEX CONCURRENTLY.
+    while not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": MIGRATION_LOCK}):
+        connection.rollback()
+        time.sleep(0.1)
+    connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
+    connection.commit()
+    context.configure(connection=connection, target_metadata=Base.metadata, compare_server_default=True)
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+async def migrate_online() -> None:
+    """Connect and migrate."""
+    engine = create_async_engine(make_url(database_url()), poolclass=NullPool)
+    async with engine.connect() as connection:
+        await connection.run_sync(migrate)
+    await engine.dispose()
+
+
+def migrate_offline() -> None:
+    """Print the SQL instead of running it: `alembic upgrade head --sql`."""
+    context.configure(dialect_name="postgresql", target_metadata=Base.metadata, literal_binds=True)
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+if context.is_offline_mode():
+    migrate_offline()
+else:
+    asyncio.run(migrate_online())

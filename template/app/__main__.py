@@ -1,0 +1,39 @@
+"""Run the service: `python -m app`. Host, port, workers and the rest come from the settings."""
+
+import sys
+
+import uvicorn
+from pydantic import ValidationError
+
+from app.core.config import Settings, explain, load
+from app.core.discovery import sections
+from app.core.logging import logging_config
+
+
+def main() -> int:
+    """Serve until told to stop. Returns the exit code: 2 when a setting is missing or not allowed."""
+    try:
+        settings = load(Settings)
+        for section in sections():
+            load(section)
+    except ValidationError as error:
+        print(f"The service cannot start with these settings:\n{explain(error)}", file=sys.stderr)
+        return 2
+    uvicorn.run(
+        "app.main:create_app",
+        factory=True,
+        host=settings.host,
+        port=settings.port,
+        workers=settings.workers,
+        reload=settings.environment == "development",
+        reload_dirs=["app"],
+        log_config=logging_config(settings),
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=settings.shutdown_timeout,
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,101 @@
+"""Settings: read once from the environment and the `.env` file, and checked before anything starts.
+
+A feature that needs settings of its own defines a `Section` in `app/<feature>/config.py`; it is found and checked
+at the start like those below.
+"""
+
+from functools import cache
+from typing import Annotated, Literal, Self, TypeVar
+
+from pydantic import Field, ValidationError, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+DATABASE_DRIVER = "postgresql+asyncpg"
+EXAMPLE_PASSWORDS = frozenset({"", "admin", "change-me", "changeme", "password", "postgres", "secret"})
+
+Seconds = PositiveFloat
+SectionT = TypeVar("SectionT", bound="Section")
+
+
+class Section(BaseSettings):
+    """A group of settings, each read from the environment variable of its name in capitals."""
+
+    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True)
+
+
+@cache
+def load(section: type[SectionT]) -> SectionT:
+    """Return the process's one instance of `section`.
+
+    Raises:
+        pydantic.ValidationError: a setting is missing or not allowed.
+    """
+    return section()
+
+
+def explain(error: ValidationError) -> str:
+    """Say which variables are wrong, a line each, without their values: these may be secrets."""
+    lines = []
+    for problem in error.errors(include_input=False, include_url=False):
+        variable = "_".join(map(str, problem["loc"])).upper()
+        lines.append(f"{variable} {problem['msg'].removeprefix('Value error, ')}".strip())
+    return "\n".join(lines)
+
+
+class Settings(Section):
+    """What the service itself needs. All durations are in seconds, all sizes in bytes."""
+
+    environment: Literal["development", "test", "production"] = "production"
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    workers: PositiveInt = 1
+    shutdown_timeout: PositiveInt = 20
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["json", "console"] = "json"
+    api_docs: bool = Field(default_factory=lambda data: data.get("environment") != "production")
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    max_request_bytes: PositiveInt = 1024 * 1024
+
+    database_url: str
+    db_pool_size: PositiveInt = 10
+    db_max_overflow: Annotated[int, Field(ge=0)] = 10
+    db_pool_timeout: Seconds = 5
+    db_connect_timeout: Seconds = 5
+    db_statement_timeout: Seconds = 15
+    db_lock_timeout: Seconds = 5
+    db_idle_in_transaction_timeout: Seconds = 60
+    db_behind_pgbouncer: bool = False
+    readiness_timeout: Seconds = 2
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _split_origins(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(origin.strip() for origin in value.split(",") if origin.strip())
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _require_asyncpg(cls, value: str) -> str:
+        try:
+            driver = make_url(value).drivername
+        except ArgumentError:
+            driver = None
+        if driver != DATABASE_DRIVER:
+            # The value is not repeated: it may hold a password.
+            raise ValueError(f"must be a URL that begins with {DATABASE_DRIVER}://")
+        return value
+
+    @model_validator(mode="after")
+    def _refuse_example_password(self) -> Self:
+        if self.environment == "production" and self.database.password in EXAMPLE_PASSWORDS:
+            raise ValueError("DATABASE_URL has an example password, which production refuses: give the role one of its own")
+        return self
+
+    @property
+    def database(self) -> URL:
+        """`database_url`, parsed; its password is hidden when it is printed."""
+        return make_url(self.database_url)

@@ -1,0 +1,104 @@
+"""The database: the declarative base, the engine, and the session a request works in."""
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any, ClassVar
+from uuid import uuid4
+
+from sqlalchemy import DateTime, MetaData, event
+from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool
+
+from app.core.config import Settings
+from app.core.errors import DatabaseUnavailableError
+
+
+class Base(DeclarativeBase):
+    """The base of every model. Constraints get predictable names, so that migrations can refer to them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map: ClassVar[dict[Any, Any]] = {datetime: DateTime(timezone=True)}
+
+
+AsyncSessionLocal = async_sessionmaker(expire_on_commit=False)
+"""Makes the sessions of the whole process. `bind_engine` tells it which engine to use; until then it has none."""
+
+
+async def get_db() -> AsyncGenerator[AsyncSession]:
+    """Give a request its session: committed when the handler returns, rolled back when anything raises.
+
+    Depend on it through `app.core.deps.Session`, whose scope makes the commit happen before the response is sent.
+    """
+    async with AsyncSessionLocal() as session:
+        yield session
+        await session.commit()
+
+
+@asynccontextmanager
+async def bind_engine(engine: AsyncEngine) -> AsyncIterator[AsyncEngine]:
+    """Let `AsyncSessionLocal` use `engine` for the duration of the block, then close its connections."""
+    AsyncSessionLocal.configure(bind=engine)
+    try:
+        yield engine
+    finally:
+        await engine.dispose()
+
+
+def create_engine(settings: Settings) -> AsyncEngine:
+    """Make the engine that `settings` describe. Nothing connects before the first use.
+
+    Source for the PgBouncer options: SQLAlchemy's page on asyncpg, "Prepared Statement Name with PGBouncer".
+    """
+    connect_args: dict[str, Any] = {
+        "timeout": settings.db_connect_timeout,
+        # The last resort when the network swallows an answer: the server's own time-out is to come first.
+        "command_timeout": settings.db_statement_timeout + settings.db_connect_timeout,
+    }
+    pool: dict[str, Any]
+    if settings.db_behind_pgbouncer:
+        # PgBouncer keeps the pool, hands every transaction to another server connection and knows no start-up options.
+        pool = {"poolclass": NullPool}
+        connect_args |= {
+            "statement_cache_size": 0,
+            "prepared_statement_cache_size": 0,
+            "prepared_statement_name_func": lambda: f"__asyncpg_{uuid4()}__",
+        }
+    else:
+        pool = {
+            "pool_size": settings.db_pool_size,
+            "max_overflow": settings.db_max_overflow,
+            "pool_timeout": settings.db_pool_timeout,
+        }
+        connect_args["server_settings"] = {
+            "statement_timeout": _milliseconds(settings.db_statement_timeout),
+            "lock_timeout": _milliseconds(settings.db_lock_timeout),
+            "idle_in_transaction_session_timeout": _milliseconds(settings.db_idle_in_transaction_timeout),
+        }
+    engine = create_async_engine(settings.database, connect_args=connect_args, **pool)
+    event.listen(engine.sync_engine, "do_connect", _connect)
+    return engine
+
+
+def _connect(
+    dialect: Dialect, _entry: ConnectionPoolEntry, cargs: list[Any], cparams: dict[str, Any]
+) -> DBAPIConnection:
+    """Connect as SQLAlchemy would, and name the failures of the network, which it leaves as bare `OSError`."""
+    try:
+        return dialect.connect(*cargs, **cparams)
+    except OSError as error:
+        raise DatabaseUnavailableError from error
+
+
+def _milliseconds(seconds: float) -> str:
+    return str(round(seconds * 1000))

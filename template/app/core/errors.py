@@ -1,0 +1,180 @@
+"""Errors, and the one place that turns them into responses.
+
+Services raise a `ServiceError`; every error leaves the service as a problem document (RFC 9457). The database's errors
+are recognised by SQLSTATE, PostgreSQL's manual, appendix "PostgreSQL Error Codes".
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from starlette.exceptions import HTTPException
+
+from app.core.logging import request_id
+
+RETRY_AFTER = {"Retry-After": "1"}
+UNIQUE_VIOLATION = "23505"
+FOREIGN_KEY_VIOLATION = "23503"
+TRANSIENT_SQLSTATES = frozenset(
+    {
+        "40001",  # serialization_failure
+        "40P01",  # deadlock_detected
+        "55P03",  # lock_not_available
+        "57014",  # query_canceled: statement_timeout
+        "25P03",  # idle_in_transaction_session_timeout
+    }
+)
+UNAVAILABLE_SQLSTATE_CLASSES = ("08", "53", "57P", "58")  # connection, resources, operator intervention, system
+
+
+class ServiceError(Exception):
+    """An error the client is to be told about. Subclasses set the status; the message becomes the detail."""
+
+    status = HTTPStatus.INTERNAL_SERVER_ERROR
+    headers: Mapping[str, str] = {}
+
+
+class NotFoundError(ServiceError):
+    """What was asked for does not exist, or does not any more."""
+
+    status = HTTPStatus.NOT_FOUND
+
+
+class ConflictError(ServiceError):
+    """The request contradicts what is stored."""
+
+    status = HTTPStatus.CONFLICT
+
+
+class InvalidInputError(ServiceError):
+    """A value was well-formed, but makes no sense here."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+
+
+class DatabaseUnavailableError(ServiceError):
+    """The database cannot be reached, or is too busy; the same request may succeed shortly."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    headers = RETRY_AFTER
+
+    def __init__(self, detail: str = "The database is not available at the moment.") -> None:
+        super().__init__(detail)
+
+
+class Problem(BaseModel):
+    """The body of every error (RFC 9457)."""
+
+    type: str = "about:blank"
+    title: str = Field(examples=["Not Found"])
+    status: int = Field(examples=[404])
+    detail: str = Field(examples=["There is no such page."])
+    instance: str = Field(description="The path of the request.", examples=["/api/v1/things/1"])
+    request_id: str | None = Field(description="The same as in the header X-Request-ID and in the service's log.")
+
+
+class FieldError(BaseModel):
+    """What is wrong with one value of the request."""
+
+    location: list[str | int] = Field(examples=[["body", "name"]])
+    message: str = Field(examples=["Field required"])
+
+
+class ValidationProblem(Problem):
+    """The body of a 422: a problem with a list of what is wrong."""
+
+    errors: list[FieldError] = []
+
+
+class ProblemResponse(JSONResponse):
+    """A problem document as a response."""
+
+    media_type = "application/problem+json"
+
+
+def problem_response(
+    instance: str,
+    status: int,
+    detail: str,
+    *,
+    errors: Sequence[FieldError] = (),
+    headers: Mapping[str, str] | None = None,
+) -> ProblemResponse:
+    """Build the response for an error at the path `instance`."""
+    common: dict[str, Any] = {
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "instance": instance,
+        "request_id": request_id.get(),
+    }
+    is_validation = status == HTTPStatus.UNPROCESSABLE_ENTITY
+    problem = ValidationProblem(**common, errors=list(errors)) if is_validation else Problem(**common)
+    return ProblemResponse(problem.model_dump(), status_code=status, headers=dict(headers or {}))
+
+
+@contextmanager
+def unique_violation_as(error: ServiceError) -> Iterator[None]:
+    """Raise `error` where the block violates a unique constraint: `with unique_violation_as(...): await session.flush()`."""
+    try:
+        yield
+    except IntegrityError as violation:
+        if sqlstate(violation) != UNIQUE_VIOLATION:
+            raise
+        raise error from violation
+
+
+def sqlstate(error: DBAPIError) -> str:
+    """Return the five characters by which PostgreSQL names an error, or an empty string."""
+    return getattr(error.orig, "sqlstate", None) or ""
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Make `app` answer every error with a problem document."""
+    app.add_exception_handler(HTTPException, _handle_http)
+    app.add_exception_handler(RequestValidationError, _handle_validation)
+    app.add_exception_handler(ServiceError, _handle_service)
+    app.add_exception_handler(DBAPIError, _handle_database)
+    app.add_exception_handler(PoolTimeoutError, _handle_pool_timeout)
+
+
+async def _handle_http(request: Request, error: Exception) -> ProblemResponse:
+    assert isinstance(error, HTTPException)
+    return problem_response(request.url.path, error.status_code, str(error.detail), headers=error.headers)
+
+
+async def _handle_validation(request: Request, error: Exception) -> ProblemResponse:
+    assert isinstance(error, RequestValidationError)
+    errors = [FieldError(location=list(item["loc"]), message=item["msg"]) for item in error.errors()]
+    detail = "The request is not valid: see `errors`."
+    return problem_response(request.url.path, HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=errors)
+
+
+async def _handle_service(request: Request, error: Exception) -> ProblemResponse:
+    assert isinstance(error, ServiceError)
+    return problem_response(request.url.path, error.status, str(error), headers=error.headers)
+
+
+async def _handle_pool_timeout(request: Request, _error: Exception) -> ProblemResponse:
+    return await _handle_service(request, DatabaseUnavailableError())
+
+
+async def _handle_database(request: Request, error: Exception) -> ProblemResponse:
+    assert isinstance(error, DBAPIError)
+    state = sqlstate(error)
+    if state == UNIQUE_VIOLATION:
+        return await _handle_service(request, ConflictError("The same values are already taken."))
+    if state == FOREIGN_KEY_VIOLATION:
+        return await _handle_service(request, ConflictError("The request refers to something that does not exist."))
+    if state in TRANSIENT_SQLSTATES:
+        return await _handle_service(request, DatabaseUnavailableError("The request met another one. Try again."))
+    if error.connection_invalidated or state.startswith(UNAVAILABLE_SQLSTATE_CLASSES):
+        return await _handle_service(request, DatabaseUnavailableError())
+    raise error

@@ -1,0 +1,154 @@
+"""Middleware as plain ASGI applications (https://asgi.readthedocs.io/en/stable/specs/www.html): nothing is buffered.
+
+Each class does one thing; `app.main` puts them in order.
+"""
+
+import logging
+import re
+from time import perf_counter
+from uuid import uuid4
+
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.core.errors import problem_response
+from app.core.logging import request_id
+
+log = logging.getLogger("app.request")
+ACCEPTABLE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+
+
+class RequestIdMiddleware:
+    """Give each request an id - the caller's `X-Request-ID` if it is a sane one - and return it in the response."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        given = dict(scope["headers"]).get(b"x-request-id", b"")
+        own = given if ACCEPTABLE_REQUEST_ID.fullmatch(given) else uuid4().hex.encode()
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"x-request-id", own)]
+            await send(message)
+
+        token = request_id.set(own.decode())
+        try:
+            await self.app(scope, receive, send_with_id)
+        finally:
+            request_id.reset(token)
+
+
+class AccessLogMiddleware:
+    """Log one line for each request, when it is over."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not log.isEnabledFor(logging.INFO):
+            return await self.app(scope, receive, send)
+        started, status = perf_counter(), 0
+
+        async def send_noting_status(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_noting_status)
+        finally:
+            milliseconds = round((perf_counter() - started) * 1000, 2)
+            request = {"method": scope["method"], "path": scope["path"], "status": status, "ms": milliseconds}
+            log.info("%(method)s %(path)s %(status)s %(ms)s ms", request, extra=request)
+
+
+class SecurityHeadersMiddleware:
+    """Add the response headers that browsers want to see from an API, unless a response brings its own.
+
+    Source: OWASP REST Security Cheat Sheet, "Security Headers".
+    """
+
+    def __init__(self, app: ASGIApp, *, https_only: bool, pages: frozenset[str] = frozenset()) -> None:
+        self.app = app
+        self.pages = pages
+        self.headers = [
+            (b"x-content-type-options", b"nosniff"),
+            (b"x-frame-options", b"DENY"),
+            (b"referrer-policy", b"no-referrer"),
+        ]
+        if https_only:
+            self.headers.append((b"strict-transport-security", b"max-age=31536000; includeSubDomains"))
+        # The documentation pages load scripts and styles, so the strict policy is not for them.
+        self.api_headers = [*self.headers, (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        ours = self.headers if scope["path"] in self.pages else self.api_headers
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                present = {name.lower() for name, _ in message["headers"]}
+                message["headers"] = [*message["headers"], *(h for h in ours if h[0] not in present)]
+            await send(message)
+
+        await self.app(scope, receive, send_with_headers)
+
+
+class UnhandledErrorMiddleware:
+    """Answer what nobody handled with a bare 500; the log has the traceback, the client only the request's id."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        started = False
+
+        async def send_noting_start(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_noting_start)
+        except Exception:
+            if started:  # Too late for another answer: the server has to cut the connection.
+                raise
+            log.exception("unhandled error in %s %s", scope["method"], scope["path"])
+            response = problem_response(scope["path"], 500, "Something went wrong. The request id leads to the cause.")
+            await response(scope, receive, send)
+
+
+class BodyLimitMiddleware:
+    """Refuse a request whose body is longer than `max_bytes`: before reading when it says so, else while reading."""
+
+    def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
+        self.app = app
+        self.max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        detail = f"The body may have at most {self.max_bytes} bytes."
+        announced = dict(scope["headers"]).get(b"content-length", b"0")
+        if announced.isdigit() and int(announced) > self.max_bytes:
+            return await problem_response(scope["path"], 413, detail)(scope, receive, send)
+        received = 0
+
+        async def receive_counting() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self.max_bytes:
+                # FastAPI turns anything but an HTTPException that comes out of reading a body into a 400.
+                raise HTTPException(413, detail)
+            return message
+
+        await self.app(scope, receive_counting, send)

@@ -1,0 +1,62 @@
+"""The OpenAPI document: stable operation ids for generated clients, and every error declared."""
+
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from pydantic.json_schema import models_json_schema
+
+from app.core.errors import Problem, ProblemResponse, ValidationProblem
+
+FASTAPI_ERROR_SCHEMAS = ("HTTPValidationError", "ValidationError")
+
+
+def operation_id(route: APIRoute) -> str:
+    """Name an operation after its function, which must therefore be the only one of that name."""
+    return route.name
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Declare errors of one route, beyond those that `DocumentedAPI` declares by itself: `responses=problems(409)`."""
+    return {status: _problem(status) for status in statuses}
+
+
+class DocumentedAPI(FastAPI):
+    """FastAPI whose document declares the errors that any operation can answer, as problem documents."""
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the document; it is made once."""
+        if self.openapi_schema is None:
+            schema = super().openapi()
+            for path, operations in schema["paths"].items():
+                for operation in operations.values():
+                    _declare_problems(path, operation)
+            schemas = schema.setdefault("components", {}).setdefault("schemas", {})
+            for name in FASTAPI_ERROR_SCHEMAS:
+                schemas.pop(name, None)
+            models = [(Problem, "serialization"), (ValidationProblem, "serialization")]
+            _, ours = models_json_schema(models, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
+            schemas.update(ours["$defs"])
+        return self.openapi_schema or {}
+
+
+def _declare_problems(path: str, operation: dict[str, Any]) -> None:
+    responses = operation["responses"]
+    statuses = [405, 500, 503]
+    if "{" in path:
+        statuses.append(404)
+    if "requestBody" in operation:
+        statuses.append(413)
+    if "422" in responses:
+        statuses.append(422)
+    responses.update((str(status), _problem(status)) for status in statuses)
+
+
+def _problem(status: int) -> dict[str, Any]:
+    schema = ValidationProblem if status == HTTPStatus.UNPROCESSABLE_ENTITY else Problem
+    reference = {"$ref": f"#/components/schemas/{schema.__name__}"}
+    return {
+        "description": HTTPStatus(status).phrase,
+        "content": {ProblemResponse.media_type: {"schema": reference}},
+    }

@@ -1,0 +1,75 @@
+"""The composition root: everything the service is made of, put together in one place."""
+
+import tomllib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.core.config import Settings, load
+from app.core.db import bind_engine, create_engine
+from app.core.discovery import load_models, routers, sections
+from app.core.errors import install_error_handlers
+from app.core.middleware import (
+    AccessLogMiddleware,
+    BodyLimitMiddleware,
+    RequestIdMiddleware,
+    SecurityHeadersMiddleware,
+    UnhandledErrorMiddleware,
+)
+from app.core.openapi import DocumentedAPI, operation_id
+
+PYPROJECT = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def create_app(settings: Settings | None = None, engine: AsyncEngine | None = None) -> FastAPI:
+    """Build the service; without arguments from the environment, as the server does.
+
+    Raises:
+        pydantic.ValidationError: a setting is missing or not allowed.
+    """
+    settings = settings or load(Settings)
+    for section in sections():
+        load(section)
+    load_models()
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, AsyncEngine]]:
+        async with bind_engine(engine or create_engine(settings)) as bound:
+            yield {"engine": bound}
+
+    app = DocumentedAPI(
+        title=PYPROJECT["tool"]["app"]["title"],
+        description=PYPROJECT["project"]["description"],
+        version=PYPROJECT["project"]["version"],
+        openapi_url="/openapi.json" if settings.api_docs else None,
+        generate_unique_id_function=operation_id,
+        lifespan=lifespan,
+    )
+    app.state.settings = settings
+    install_error_handlers(app)
+    _add_middleware(app, settings)
+    for router in routers():
+        app.include_router(router)
+    return app
+
+
+def _add_middleware(app: FastAPI, settings: Settings) -> None:
+    """Add the middleware, innermost first: the last one added sees a request first and a response last."""
+    app.add_middleware(BodyLimitMiddleware, max_bytes=settings.max_request_bytes)
+    app.add_middleware(UnhandledErrorMiddleware)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=["Location", "X-Request-ID"],
+        )
+    pages = frozenset(page for page in (app.docs_url, app.redoc_url) if page)
+    app.add_middleware(SecurityHeadersMiddleware, https_only=settings.environment == "production", pages=pages)
+    app.add_middleware(AccessLogMiddleware)
+    app.add_middleware(RequestIdMiddleware)

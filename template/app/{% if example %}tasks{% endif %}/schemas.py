@@ -1,0 +1,35 @@
+"""What goes into and comes out of the tasks' endpoints."""
+
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import BaseModel, Field
+
+from app.core.schemas import Line, Readable
+
+Title = Annotated[Line, Field(max_length=200, examples=["Build a rocket"])]
+
+
+class TaskCreate(BaseModel):
+    """A new task."""
+
+    title: Title
+    done: bool = False
+
+
+class TaskUpdate(BaseModel):
+    """Changes to a task. What is left out stays as it is, so the defaults are never used."""
+
+    title: Title = Field(default_factory=str)
+    done: bool = Field(default_factory=bool)
+
+
+class TaskRead(Readable):
+    """A task as clients see it."""
+
+    id: UUID
+    project_id: UUID
+    title: str
+    done: bool
+    created_at: datetime

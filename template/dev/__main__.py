@@ -1,0 +1,106 @@
+"""Work on the service with a database at hand: `python -m dev serve`, `psql`, or `run COMMAND...`.
+
+The database is the one that DATABASE_URL names, in the environment or in `.env`; without it, an embedded PostgreSQL
+that keeps its data in `.postgres/`.
+"""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from dotenv import dotenv_values
+from sqlalchemy import make_url
+
+from dev.postgres import Account, PostgresError, kept_server, readable_programs
+
+PROJECT = Path(__file__).parent.parent
+
+
+@contextmanager
+def environment() -> Iterator[dict[str, str]]:
+    """Yield the variables for a command: those given, and DATABASE_URL and ENVIRONMENT in any case."""
+    given = {name: value for name, value in dotenv_values(PROJECT / ".env").items() if value} | dict(os.environ)
+    variables = {"ENVIRONMENT": "development", "LOG_FORMAT": "console"} | given
+    if variables.get("DATABASE_URL"):
+        yield variables
+        return
+    with kept_server(PROJECT / ".postgres") as server:
+        say(f"PostgreSQL keeps its data in {server.home}")
+        yield variables | {"DATABASE_URL": server.url}
+
+
+def run(command: list[str], variables: dict[str, str]) -> int:
+    """Run a command to its end, passing on the signals that ask it to stop. Returns its exit code."""
+    with subprocess.Popen(command, env=variables, cwd=PROJECT) as process:
+
+        def pass_on(number: int, _: FrameType | None) -> None:
+            process.send_signal(number)
+
+        signal.signal(signal.SIGTERM, pass_on)
+        signal.signal(signal.SIGHUP, pass_on)
+        signal.signal(signal.SIGINT, lambda *_: None)  # The terminal sends Ctrl-C to the command as well.
+        return process.wait()
+
+
+def serve(variables: dict[str, str]) -> int:
+    """Migrate the database and serve, with reload."""
+    host, port = variables.get("HOST", "127.0.0.1"), int(variables.get("PORT", "8000"))
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            print(f"Cannot listen on {host}:{port}: {error.strerror}. Choose another port: PORT=8001", file=sys.stderr)
+            return 1
+    say("Migrating")
+    if code := run([sys.executable, "-m", "alembic", "upgrade", "head"], variables):
+        return code
+    say(f"Serving on http://{host}:{port}/docs - Ctrl-C stops it")
+    return run([sys.executable, "-m", "app"], variables)
+
+
+def psql(variables: dict[str, str]) -> int:
+    """Open psql on the database: the one on the PATH, which edits better, or the wheel's."""
+    url = make_url(variables["DATABASE_URL"]).set(drivername="postgresql")
+    program = shutil.which("psql")
+    if program is None:
+        with readable_programs(Account(None)) as programs:
+            program = str(programs / "psql")
+    return run([program, url.render_as_string(hide_password=False)], variables)
+
+
+def say(text: str) -> None:
+    """Tell the developer what is going on."""
+    print(f"--- {text}", flush=True)
+
+
+def main(arguments: list[str]) -> int:
+    """Run one of the commands. Returns its exit code."""
+    try:
+        with environment() as variables:
+            match arguments:
+                case ["serve"]:
+                    return serve(variables)
+                case ["psql"]:
+                    return psql(variables)
+                case ["run", *command] if command:
+                    return run(command, variables)
+                case _:
+                    print(__doc__, file=sys.stderr)
+                    return 2
+    except PostgresError as error:
+        print(f"{error}\nSet DATABASE_URL to a server of your own: postgresql+asyncpg://...", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
