@@ -19,7 +19,7 @@ def feature_modules(name: str) -> Iterator[ModuleType]:
     """Import and yield `app.<feature>.<name>` of each feature that has such a module, in alphabetical order."""
     for package in iter_modules(app.__path__, prefix="app."):
         module = f"{package.name}.{name}"
-        if package.ispkg and find_spec(module):
+        if package.ispkg and package.name != "app.core" and find_spec(module):
             yield import_module(module)
 
 
@@ -40,5 +40,4 @@ def sections() -> Iterator[type[Section]]:
     for module in feature_modules("config"):
         for value in vars(module).values():
             if isinstance(value, type) and issubclass(value, Section) and value.__module__ == module.__name__:
-                if value is not Section:
-                    yield value
+                yield value

@@ -1,0 +1,127 @@
+"""The fixtures of all tests. What is behind them is explained in `docs/testing.md`, and lives in `tests/harness/`.
+
+Everything runs on one event loop, which both `asyncio_default_*_loop_scope` settings in `pytest.ini` are for: the engine
+and its connections live for the whole session, and an asyncpg connection works only on the loop it was opened on. With
+the default, a loop for each test, the second test would fail with "attached to a different loop".
+"""
+
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from pydantic_settings import PydanticBaseSettingsSource
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+
+from app.core.config import Settings
+from app.core.db import create_engine
+from app.main import create_app
+from tests.harness.client import Transport, running
+from tests.harness.databases import Databases
+from tests.harness.isolation import Isolation, fail_for
+from tests.harness.run import REAL_DB_LEFT, TEMPLATE, is_to_be_kept, run_and_worker, server_of
+
+pytest_plugins = ["tests.harness.plugin"]
+
+
+class HermeticSettings(Settings):
+    """Settings that come from the tests alone, and not from the developer's environment or `.env`."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls, _: type, init_settings: PydanticBaseSettingsSource, *__: object, **___: object
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read what is given to the constructor, and nothing else."""
+        return (init_settings,)
+
+
+@pytest.fixture(scope="session")
+async def databases(request: pytest.FixtureRequest) -> AsyncIterator[Databases]:
+    """The databases of this worker."""
+    databases = Databases(server_of(request.config), *run_and_worker())
+    await databases.open()
+    request.config.stash[TEMPLATE] = databases.template
+    yield databases
+    await databases.close()
+
+
+@pytest.fixture(scope="session")
+def settings(databases: Databases) -> Settings:
+    """The settings that the application under test is built with."""
+    url = databases.url(databases.name).render_as_string(hide_password=False)
+    return HermeticSettings(environment="test", database_url=url)
+
+
+@pytest.fixture(scope="session")
+async def isolated(databases: Databases) -> AsyncIterator[Isolation]:
+    """Decides, test by test, which database the engine is connected to."""
+    isolation = Isolation(databases)
+    yield isolation
+    await isolation.close()
+
+
+@pytest.fixture(scope="session")
+async def test_engine(settings: Settings, isolated: Isolation) -> AsyncIterator[AsyncEngine]:
+    """The application's engine, made the way the application makes it."""
+    engine = create_engine(settings)
+    isolated.attach(engine)
+    yield engine
+    await engine.dispose()
+
+
+@pytest.fixture(scope="session")
+async def app(settings: Settings, test_engine: AsyncEngine) -> AsyncIterator[FastAPI]:
+    """The application, started."""
+    async with running(create_app(settings, test_engine)) as app:
+        yield app
+
+
+@pytest.fixture
+async def isolation(request: pytest.FixtureRequest, isolated: Isolation, test_engine: AsyncEngine) -> AsyncIterator[Isolation]:
+    """The database of one test: the sandbox, or with the marker `real_db` one of its own. Red if it is left untidy."""
+    node, databases = request.node, isolated.databases
+    private = None
+    if node.get_closest_marker("real_db"):
+        left = request.config.stash[REAL_DB_LEFT]
+        left.discard(node.nodeid)
+        private = await databases.take(more_to_come=bool(left))
+    await isolated.begin(private)
+    yield isolated
+    keep = is_to_be_kept(request)
+    if keep and private is None:
+        keep = await isolated.sandbox.commit_for_inspection()
+    faults = await isolated.end()
+    if keep:
+        node.add_report_section("call", "database", await databases.keep(private or databases.name, node.name))
+        if private is None:
+            await isolated.renew()
+    elif private is not None:
+        databases.give_back(private)
+    fail_for(faults)
+
+
+@pytest.fixture
+async def db_session(
+    request: pytest.FixtureRequest, isolation: Isolation, test_engine: AsyncEngine
+) -> AsyncIterator[AsyncSession]:
+    """A session of the test's own, on the database that the application uses.
+
+    What it has not committed is committed before a request of `client`, so that the application sees it; and whatever
+    it reads is read anew, so that it sees what the application did.
+    """
+    options = {"populate_existing": True}
+    async with AsyncSession(test_engine, expire_on_commit=False, execution_options=options) as session:
+        isolation.sessions.append(session)
+        yield session
+        if is_to_be_kept(request) and session.is_active:
+            await session.commit()
+    isolation.sessions.remove(session)
+
+
+@pytest.fixture
+async def client(request: pytest.FixtureRequest, app: FastAPI, isolation: Isolation) -> AsyncIterator[httpx.AsyncClient]:
+    """An HTTP client for the application, with no credentials."""
+    repeats = request.node.get_closest_marker("repeats")
+    transport = Transport(app, isolation, most_repetitions=repeats.args[0] if repeats else 5)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test", trust_env=False) as client:
+        yield client

@@ -1,0 +1,59 @@
+"""An HTTP client that calls the application directly: no network, and no server to start."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx
+from fastapi import FastAPI
+
+from tests.harness.isolation import Isolation
+from tests.harness.queries import recording, refuse_repetition
+
+
+class Transport(httpx.ASGITransport):
+    """Hands a request to the application, and watches its queries."""
+
+    def __init__(self, app: FastAPI, isolation: Isolation, most_repetitions: int) -> None:
+        # An exception that the service answers with a 500 is logged there: the test sees what a client would see.
+        super().__init__(app=app, raise_app_exceptions=False)
+        self._isolation = isolation
+        self._most_repetitions = most_repetitions
+        self._lock = asyncio.Lock()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Serve one request."""
+        async with self._lock:
+            await self._isolation.commit_pending()
+        with recording() as statements:
+            response = await super().handle_async_request(request)
+        refuse_repetition(f"{request.method} {request.url.path}", statements, self._most_repetitions)
+        return response
+
+
+@asynccontextmanager
+async def running(app: FastAPI) -> AsyncIterator[FastAPI]:
+    """Run the application's lifespan in a task of its own.
+
+    A fixture is set up in one task and torn down in another, which a task group inside the lifespan would not survive.
+    """
+    ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    over = asyncio.Event()
+
+    async def live() -> None:
+        try:
+            async with app.router.lifespan_context(app):
+                ready.set_result(None)
+                await over.wait()
+        except BaseException as error:
+            if ready.done():
+                raise
+            ready.set_exception(error)
+
+    task = asyncio.create_task(live(), name="lifespan")
+    await ready
+    try:
+        yield app
+    finally:
+        over.set()
+        await task

@@ -1,0 +1,182 @@
+"""How databases are made: one template is migrated by Alembic, and everything else is a clone of it.
+
+The template is named after the content of the migrations and kept between runs, so an unchanged schema is migrated
+once. Each worker clones it for its sandbox, and once more for each test that wants a database of its own.
+"""
+
+import asyncio
+import hashlib
+import itertools
+import re
+import tomllib
+import zlib
+from collections.abc import Coroutine
+from typing import Any
+
+import asyncpg
+from sqlalchemy import URL
+
+from alembic import command
+from alembic.config import Config
+from tests.harness.server import PROJECT, connect_arguments
+
+LONGEST_NAME = 63
+TASK_NAME = "harness"
+"""The name of the tasks that work ahead for later tests: no test is to blame for them."""
+
+
+def _prefix() -> str:
+    """Return the beginning of the names of all databases that this project's tests make."""
+    pyproject = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
+    return re.sub(r"\W+", "_", pyproject["project"]["name"].lower())[:20]
+
+
+PREFIX = _prefix()
+
+
+def migrations_digest() -> str:
+    """Return a short name for the content of the migrations."""
+    digest = hashlib.sha256()
+    for path in sorted((PROJECT / "alembic").rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def alembic_config(url: URL) -> Config:
+    """Return the project's Alembic configuration, pointed at `url`."""
+    config = Config(str(PROJECT / "alembic.ini"))
+    config.attributes["database_url"] = url.render_as_string(hide_password=False)
+    return config
+
+
+class Databases:
+    """The databases of one worker of one test run.
+
+    For as long as it is open it holds a connection that is named after the run. That is how other runs know that the
+    run's databases are still in use; what a killed run left behind is removed by the next one.
+    """
+
+    def __init__(self, server: URL, run: str, worker: str) -> None:
+        self.server = server
+        self.template = f"{PREFIX}_template_{migrations_digest()}"
+        self._run = f"{PREFIX}_test_{run}"
+        self.name = f"{self._run}_{worker}"
+        self._numbers = itertools.count(1)
+        self._spare: asyncio.Task[str] | None = None
+        self._removals: set[asyncio.Task[None]] = set()
+
+    async def open(self) -> None:
+        """Connect, remove the leftovers of dead runs, make the template if there is none, and clone it once."""
+        self._lease = await self._connect(self.name)
+        key = zlib.crc32(PREFIX.encode())
+        await self._lease.execute("SELECT pg_advisory_lock($1)", key)
+        try:
+            await self._sweep()
+            if self.template not in await self._names("template"):
+                await self._build_template()
+        finally:
+            await self._lease.execute("SELECT pg_advisory_unlock($1)", key)
+        # Copying files is faster than logging pages, but asks for a checkpoint, which takes long on a durable disk.
+        durable = await self._lease.fetchval("SHOW fsync") == "on"
+        self._strategy = "wal_log" if durable else "file_copy"
+        await self.clone(self.name)
+
+    async def close(self) -> None:
+        """Remove everything but the template."""
+        if self._spare is not None:
+            await self.drop(await self._spare)
+        await asyncio.gather(*self._removals)
+        await self.drop(self.name)
+        await self._lease.close()
+
+    async def take(self, *, more_to_come: bool) -> str:
+        """Return the name of a fresh clone. With `more_to_come`, the next one is made while the test runs."""
+        name = await self._spare if self._spare is not None else await self._clone_aside()
+        self._spare = self._in_background(self._clone_aside()) if more_to_come else None
+        return name
+
+    def give_back(self, name: str) -> None:
+        """Remove a clone, while later tests run."""
+        removal = self._in_background(self._drop_aside(name))
+        self._removals.add(removal)
+        removal.add_done_callback(self._removals.discard)
+
+    async def create_empty(self) -> str:
+        """Make a database without any tables, for a test of the migrations, and return its name."""
+        name = self._next_name()
+        await self._lease.execute(f'CREATE DATABASE "{name}" TEMPLATE template0')
+        return name
+
+    async def clone(self, name: str) -> None:
+        """Make `name` a copy of the template."""
+        await self.drop(name)
+        await self._clone(self._lease, name)
+
+    async def drop(self, name: str) -> None:
+        """Remove a database, whoever is connected to it."""
+        await self._lease.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+    async def keep(self, name: str, test: str) -> str:
+        """Set the database of a failed test aside, and return the command that opens it."""
+        kept = f"{PREFIX}_failed_{re.sub(r'[^a-z0-9]+', '_', test.lower())}"[:LONGEST_NAME]
+        await self.drop(kept)
+        await self._lease.execute(f'ALTER DATABASE "{name}" RENAME TO "{kept}"')
+        return f"psql '{self.url(kept).set(drivername='postgresql').render_as_string(hide_password=False)}'"
+
+    def url(self, name: str) -> URL:
+        """Return the address of one of the databases."""
+        return self.server.set(database=name)
+
+    async def _connect(self, application: str) -> asyncpg.Connection:
+        settings = {"application_name": application}
+        arguments = connect_arguments(self.server)
+        return await asyncpg.connect(**arguments, database=self.server.database, server_settings=settings)
+
+    async def _build_template(self) -> None:
+        partial = self._next_name()
+        await self.drop(partial)
+        await self._lease.execute(f'CREATE DATABASE "{partial}" TEMPLATE template0')
+        # In a thread, because Alembic's env.py runs an event loop of its own.
+        await asyncio.to_thread(command.upgrade, alembic_config(self.url(partial)), "head")
+        await self._lease.execute(f'ALTER DATABASE "{partial}" RENAME TO "{self.template}"')
+
+    async def _sweep(self) -> None:
+        rows = await self._lease.fetch("SELECT DISTINCT application_name FROM pg_stat_activity")
+        alive = [row["application_name"] for row in rows if row["application_name"].startswith(f"{PREFIX}_test_")]
+        for name in await self._names("test"):
+            if not any(name.startswith(run) for run in alive):
+                await self.drop(name)
+        if all(run.startswith(self._run) for run in alive):  # Nobody else could be using an older template.
+            for name in await self._names("template"):
+                if name != self.template:
+                    await self.drop(name)
+
+    async def _names(self, kind: str) -> list[str]:
+        rows = await self._lease.fetch("SELECT datname FROM pg_database WHERE datname ~ $1", f"^{PREFIX}_{kind}_")
+        return [row["datname"] for row in rows]
+
+    async def _clone(self, connection: asyncpg.Connection, name: str) -> None:
+        await connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{self.template}" STRATEGY {self._strategy}')
+
+    async def _clone_aside(self) -> str:
+        name = self._next_name()
+        connection = await self._connect(self.name)
+        try:
+            await self._clone(connection, name)
+        finally:
+            await connection.close()
+        return name
+
+    async def _drop_aside(self, name: str) -> None:
+        connection = await self._connect(self.name)
+        try:
+            await connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+        finally:
+            await connection.close()
+
+    def _next_name(self) -> str:
+        return f"{self.name}_{next(self._numbers)}"
+
+    @staticmethod
+    def _in_background(work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        return asyncio.get_running_loop().create_task(work, name=TASK_NAME)

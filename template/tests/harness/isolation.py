@@ -1,0 +1,106 @@
+"""Which database a test works on, and what it left behind."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import asyncpg
+import pytest
+from sqlalchemy import event
+from sqlalchemy.engine.interfaces import Dialect
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from tests.harness.databases import TASK_NAME, Databases
+from tests.harness.queries import record_queries
+from tests.harness.sandbox import Sandbox
+
+Connect = Callable[..., Coroutine[Any, Any, Any]]
+
+
+class Isolation:
+    """Connects the application's engine to the sandbox, or to a database of the test's own.
+
+    The engine asks it for every connection, through SQLAlchemy's event `do_connect`: the application's own engine is
+    tested, with its own pool and options, and nothing is replaced.
+    """
+
+    def __init__(self, databases: Databases) -> None:
+        self.databases = databases
+        self.sandbox = Sandbox(databases.name)
+        self.database = databases.name
+        self.sessions: list[AsyncSession] = []
+        self._connect: Connect = self.sandbox.connect
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def attach(self, engine: AsyncEngine) -> None:
+        """Make `engine` take its connections from here."""
+        self.engine = engine
+        event.listen(engine.sync_engine, "do_connect", self._redirect, insert=True)
+        record_queries(engine)
+
+    async def begin(self, private: str | None = None) -> None:
+        """Begin a test: in the database `private`, or in the sandbox."""
+        self._tasks = asyncio.all_tasks()
+        if private is None:
+            self.sandbox.open_frame()
+            return
+
+        async def connect(**arguments: Any) -> Any:
+            return await asyncpg.connect(**arguments | {"database": private})
+
+        self.database, self._connect = private, connect
+        await self.engine.dispose()
+
+    async def end(self) -> list[str]:
+        """End a test: roll back or disconnect, and return what it left behind."""
+        faults = self._leftovers()
+        if self.database == self.databases.name:
+            faults += await self.sandbox.close_frame()
+        else:
+            await self.engine.dispose()
+            self.database, self._connect = self.databases.name, self.sandbox.connect
+        if faults:
+            await self.engine.dispose()  # Nothing of this test is to be handed to the next one.
+        if self.sandbox.is_spoilt:
+            await self.renew()
+        return faults
+
+    async def renew(self) -> None:
+        """Make the sandbox's database anew."""
+        await self.engine.dispose()
+        await self.sandbox.close()
+        await self.databases.clone(self.databases.name)
+        self.sandbox.is_spoilt = False
+
+    async def commit_pending(self) -> None:
+        """Commit what the test's own sessions have open, as a test on a real server would have to before a request."""
+        for session in self.sessions:
+            if session.in_transaction():
+                await session.commit()
+
+    async def close(self) -> None:
+        """Close the sandbox."""
+        await self.sandbox.close()
+
+    def _redirect(
+        self, _dialect: Dialect, _entry: ConnectionPoolEntry, _cargs: list[Any], cparams: dict[str, Any]
+    ) -> None:
+        cparams["async_creator_fn"] = self._connect
+
+    def _leftovers(self) -> list[str]:
+        faults = []
+        if count := getattr(self.engine.pool, "checkedout", int)():
+            faults.append(f"a session was left open: {count} connection(s) did not come back to the pool")
+        tasks = asyncio.all_tasks() - self._tasks - {asyncio.current_task()}
+        for task in tasks:
+            if task.get_name() != TASK_NAME:
+                task.cancel()
+                faults.append(f"a task was left running: {getattr(task.get_coro(), '__qualname__', task.get_name())}")
+        return faults
+
+
+def fail_for(faults: list[str]) -> None:
+    """End the current test red, if there is anything to complain about."""
+    if faults:
+        pytest.fail("\n".join(faults), pytrace=False)

@@ -1,0 +1,84 @@
+"""The harness's part in pytest: options, markers, and when the server comes and goes."""
+
+import os
+from typing import Any
+
+import pytest
+
+from tests.harness.run import EMBEDDED, FAILED, NAMED, REAL_DB_LEFT, SERVER, TEMPLATE, fixtures_of, is_worker, start_server
+from tests.harness.server import HarnessError, named_server
+
+MARKERS = (
+    "real_db: give the test a database of its own, with a real pool and real commits, instead of the sandbox",
+    "repeats(times): let one request run the same query this often; more than 5 times is taken for N+1 otherwise",
+    "ci_critical: what must work for the service to be of any use",
+    "performance: measures ratios and counts; not run by default",
+    "slow: takes more than a second",
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the harness's option."""
+    group = parser.getgroup("database")
+    group.addoption("--keep-db", action="store_true", help="set the database of each failing test aside for inspection")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """End the run, before anything is collected, if its database is not one that tests may use."""
+    for marker in MARKERS:
+        config.addinivalue_line("markers", marker)
+    if is_worker(config):
+        return
+    try:
+        config.stash[NAMED] = named_server(os.environ)
+        if getattr(config.option, "numprocesses", None):
+            start_server(config)  # The workers share it.
+    except HarnessError as error:
+        pytest.exit(str(error), returncode=1)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Stop the embedded server."""
+    if embedded := config.stash.get(EMBEDDED, None):
+        embedded.stop()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a worker where the server is."""
+    node.workerinput["server"] = node.config.stash[SERVER].render_as_string(hide_password=False)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> None:
+    """Bring up the server, if one of the collected tests needs it."""
+    items, stash = session.items, session.config.stash
+    stash[REAL_DB_LEFT] = {item.nodeid for item in items if item.get_closest_marker("real_db")}
+    if is_worker(session.config) or SERVER in stash or not any("databases" in fixtures_of(item) for item in items):
+        return
+    try:
+        start_server(session.config)
+    except HarnessError as error:
+        session.shouldfail = str(error)
+        raise session.Failed(session.shouldfail) from None
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Any:
+    """Remember that a test failed, for the fixture that sets its database aside."""
+    report = yield
+    if report.failed and report.when == "call":
+        item.stash[FAILED] = True
+    return report
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Say which PostgreSQL is used."""
+    named = config.stash.get(NAMED, None)
+    return f"database: {named or 'embedded PostgreSQL; TEST_DATABASE_URL names another'}"
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Name what stays on a server that is not ours."""
+    if config.stash.get(NAMED, None) and (template := config.stash.get(TEMPLATE, None)):
+        terminalreporter.write_line(f"The migrated template database {template} stays on the server for the next run.")

@@ -1,0 +1,538 @@
+"""How a test is isolated: all its connections are virtual and share one real one, whose transaction never commits.
+
+The application keeps its engine, its pool and its sessions; only the driver's connections come from here. On a virtual
+connection BEGIN, COMMIT and ROLLBACK become SAVEPOINT, RELEASE and ROLLBACK TO, inside one outer transaction that is
+rolled back when the test is over. The idea is that of Ecto's SQL sandbox (https://hexdocs.pm/ecto_sql).
+
+Savepoints form a stack, while the transactions of a server stand side by side. Three rules make up for that:
+
+- A transaction that is begun while another one is open waits for its turn, first come, first served: so requests that
+  run at the same time do not disturb each other.
+- One that is begun *inside* another - by the same task, or by a task which that one started - goes on top of it,
+  because the outer one would wait for it in vain.
+- A transaction that another one covers can go on as long as the covering one has only read: that one is *lifted* off
+  the stack, and put back when it goes on.
+
+What a stack cannot express is refused, or reported at the end of the test, with the advice to use
+`@pytest.mark.real_db`. The test `tests/integration/harness/test_sandbox.py` shows what works and what does not.
+"""
+
+import asyncio
+import enum
+import itertools
+import re
+from collections.abc import AsyncIterator, Generator
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from functools import lru_cache
+from typing import Any
+
+import asyncpg
+
+ADVICE = "on a server of its own this works: mark the test with @pytest.mark.real_db"
+READ = re.compile(r"\s*(;|select|show|table|values|with)\b", re.IGNORECASE)
+WRITE = re.compile(r"\b(insert|update|delete|merge|nextval|setval|set_config|lock|into|call)\b", re.IGNORECASE)
+
+CHECK_DEFERRED = "SAVEPOINT deferred;SET CONSTRAINTS ALL IMMEDIATE;ROLLBACK TO deferred;RELEASE deferred"
+"""Runs the checks that a server puts off until COMMIT, and leaves the constraints as they were."""
+
+TAKE_CENSUS = """
+    SELECT string_agg(format('SELECT count(*), max(xmin::text::bigint) FROM %s', oid::regclass), ' UNION ALL ')
+    FROM pg_class WHERE relkind = 'r' AND relnamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)
+"""
+
+_begun_here: ContextVar[tuple[int, ...]] = ContextVar("begun_here", default=())
+"""The numbers of the transactions that this task, or a task it descends from, has begun."""
+
+
+class SandboxError(RuntimeError):
+    """The test does something that needs a database of its own."""
+
+
+@lru_cache(maxsize=1000)
+def only_reads(sql: str) -> bool:
+    """Say whether a statement surely leaves no trace. Functions with side effects are not seen through."""
+    return sql.strip() == ";" or bool(READ.match(sql) and not WRITE.search(sql))
+
+
+class State(enum.Enum):
+    """Where a virtual transaction stands."""
+
+    NEW = "not begun"
+    OPEN = "open"
+    LIFTED = "off the stack until it goes on"
+    COMMITTED_BELOW = "committed, but covered by an open one"
+    DONE = "over"
+    LOST = "rolled back together with the one below it"
+
+
+class VirtualTransaction:
+    """Stands in for `asyncpg.transaction.Transaction`."""
+
+    def __init__(self, sandbox: "Sandbox", connection: "VirtualConnection") -> None:
+        self.sandbox = sandbox
+        self.connection = connection
+        self.number = next(sandbox.numbers)
+        self.savepoint = f"sandbox_{self.number}"
+        self.state = State.NEW
+        self.task = asyncio.current_task()
+        self.has_written = False
+        self.is_busy = False
+        self.holds_commits_of_others = False
+
+    async def start(self) -> None:
+        """Begin."""
+        await self.sandbox.begin(self)
+        self.connection.transaction_in_progress = self
+
+    async def commit(self) -> None:
+        """Commit."""
+        self.connection.transaction_in_progress = None
+        await self.sandbox.commit(self)
+
+    async def rollback(self) -> None:
+        """Roll back."""
+        self.connection.transaction_in_progress = None
+        await self.sandbox.rollback(self)
+
+    def __str__(self) -> str:
+        return f"the transaction that {self.task.get_name() if self.task else 'nobody'} began"
+
+
+class VirtualCursor:
+    """Stands in for `asyncpg.cursor.Cursor`, which reads a result bit by bit."""
+
+    def __init__(self, connection: "VirtualConnection", factory: Any) -> None:
+        self._connection = connection
+        self._factory = factory
+
+    def __await__(self) -> Generator[Any, None, "VirtualCursor"]:
+        return self._open().__await__()
+
+    async def _open(self) -> "VirtualCursor":
+        if self._connection.transaction_in_progress is None:
+            raise asyncpg.NoActiveSQLTransactionError("a cursor needs a transaction")
+        async with self._connection.statement("DECLARE CURSOR"):
+            self._cursor = await self._factory
+        return self
+
+    async def fetch(self, number: int, *, timeout: float | None = None) -> list[Any]:
+        """Return the next rows."""
+        async with self._connection.statement("FETCH"):
+            rows: list[Any] = await self._cursor.fetch(number, timeout=timeout)
+            return rows
+
+
+class VirtualStatement:
+    """Stands in for `asyncpg.prepared_stmt.PreparedStatement`."""
+
+    def __init__(self, connection: "VirtualConnection", statement: Any) -> None:
+        self._connection = connection
+        self._statement = statement
+        self.get_attributes = statement.get_attributes
+        self.get_statusmsg = statement.get_statusmsg
+
+    async def fetch(self, *arguments: object, timeout: float | None = None) -> list[Any]:
+        """Run the statement and return its rows."""
+        async with self._connection.statement(self._statement.get_query()):
+            rows: list[Any] = await self._statement.fetch(*arguments, timeout=timeout)
+            return rows
+
+    def cursor(self, *arguments: object, **options: object) -> VirtualCursor:
+        """Run the statement and return a cursor over its rows."""
+        return VirtualCursor(self._connection, self._statement.cursor(*arguments, **options))
+
+
+class VirtualConnection:
+    """Stands in for `asyncpg.Connection`, as far as SQLAlchemy uses it."""
+
+    def __init__(self, sandbox: "Sandbox") -> None:
+        self._sandbox = sandbox
+        self._real = sandbox.real
+        self._closed = False
+        self.transaction_in_progress: VirtualTransaction | None = None
+
+    def transaction(self, **_characteristics: object) -> VirtualTransaction:
+        """Make a transaction. Its isolation level is accepted and has no effect."""
+        return VirtualTransaction(self._sandbox, self)
+
+    @asynccontextmanager
+    async def statement(self, sql: str) -> AsyncIterator[None]:
+        """Let one statement run in the block; outside of a transaction, in one of its own."""
+        if self.is_closed():
+            raise asyncpg.InterfaceError("connection is closed")
+        transaction = self.transaction_in_progress
+        if transaction is not None:
+            async with self._sandbox.turn(transaction, sql):
+                yield
+            return
+        transaction = VirtualTransaction(self._sandbox, self)
+        await self._sandbox.begin(transaction)
+        try:
+            async with self._sandbox.turn(transaction, sql):
+                yield
+        except BaseException:
+            await self._sandbox.rollback(transaction)
+            raise
+        await self._sandbox.commit(transaction)
+
+    async def prepare(self, sql: str, **options: Any) -> VirtualStatement:
+        """Prepare a statement, which is no part of any transaction."""
+        async with self._sandbox.mutex:
+            return VirtualStatement(self, await self._real.prepare(sql, **options))
+
+    async def execute(self, sql: str, *arguments: object, **options: Any) -> str:
+        """Run a statement and return its status."""
+        async with self.statement(sql):
+            return await self._real.execute(sql, *arguments, **options)
+
+    async def executemany(self, sql: str, arguments: Any, **options: Any) -> None:
+        """Run a statement once for each of the arguments."""
+        async with self.statement(sql):
+            await self._real.executemany(sql, arguments, **options)
+
+    async def fetch(self, sql: str, *arguments: object, **options: Any) -> list[Any]:
+        """Run a statement and return its rows."""
+        async with self.statement(sql):
+            rows: list[Any] = await self._real.fetch(sql, *arguments, **options)
+            return rows
+
+    async def fetchrow(self, sql: str, *arguments: object, **options: Any) -> Any:
+        """Run a statement and return its first row."""
+        async with self.statement(sql):
+            return await self._real.fetchrow(sql, *arguments, **options)
+
+    async def fetchval(self, sql: str, *arguments: object, **options: Any) -> Any:
+        """Run a statement and return the first value of its first row."""
+        async with self.statement(sql):
+            return await self._real.fetchval(sql, *arguments, **options)
+
+    async def set_type_codec(self, typename: str, **codec: Any) -> None:
+        """Set a codec; it belongs to the real connection, so once is enough."""
+        if typename not in self._sandbox.codecs:
+            self._sandbox.codecs.add(typename)
+            await self._real.set_type_codec(typename, **codec)
+
+    async def reload_schema_state(self) -> None:
+        """Forget what is known of types."""
+        async with self._sandbox.mutex:
+            await self._real.reload_schema_state()
+
+    def is_closed(self) -> bool:
+        """Say whether this connection, or the real one, is gone."""
+        return self._closed or self._real is not self._sandbox.real or self._real.is_closed()
+
+    async def close(self, *, timeout: float | None = None) -> None:
+        """Close this connection: what it has not committed is rolled back."""
+        was_closed, self._closed = self._closed, True
+        if not was_closed and self.transaction_in_progress is not None:
+            await self.transaction_in_progress.rollback()
+
+    def terminate(self) -> None:
+        """Close this connection at once: what it has not committed is rolled back before the next statement."""
+        self._closed = True
+        if self.transaction_in_progress is not None:
+            self._sandbox.abandon(self.transaction_in_progress)
+            self.transaction_in_progress = None
+
+    def __getattr__(self, name: str) -> Any:
+        raise SandboxError(f"The sandbox has no `{name}` of asyncpg; {ADVICE}")
+
+
+class Frame:
+    """One level of what is rolled back together: the test's, and around it that of data seeded for a module."""
+
+    def __init__(self, depth: int) -> None:
+        first = depth == 0
+        self.begin = "BEGIN" if first else f"SAVEPOINT frame_{depth}"
+        self.end = "ROLLBACK" if first else f"ROLLBACK TO frame_{depth};RELEASE frame_{depth}"
+        self.has_begun = False
+
+
+class Sandbox:
+    """The real connection, and the stack of the virtual transactions that are open on it."""
+
+    def __init__(self, database: str, patience: float = 5.0) -> None:
+        """Prepare a sandbox in `database`. A transaction waits at most `patience` seconds for its turn."""
+        self.database = database
+        self.patience = patience
+        self.real: Any = None
+        self.codecs: set[str] = set()
+        self.mutex = asyncio.Lock()
+        self.numbers = itertools.count(1)
+        self._loop = asyncio.get_running_loop()
+        self._frames: list[Frame] = []
+        self._stack: list[VirtualTransaction] = []
+        self._queue: list[tuple[asyncio.Future[None], VirtualTransaction, tuple[int, ...]]] = []
+        self._moved = asyncio.Event()
+        self._faults: list[str] = []
+        self._doubt: str | None = None
+        self._debt = ""
+        self._census: str | None = None
+        self._contents: Any = None
+        self.is_spoilt = False
+        """Whether the database is no longer what it was: it has to be made anew."""
+
+    # ------------------------------------------------------------------ connections
+
+    async def connect(self, **arguments: Any) -> VirtualConnection:
+        """Return a new virtual connection. The engine calls this in place of `asyncpg.connect`."""
+        self._check_loop()
+        async with self.mutex:
+            if self.real is None or self.real.is_closed():
+                settings = dict(arguments.pop("server_settings", {}))
+                settings["idle_in_transaction_session_timeout"] = "0"  # A debugger may stop the test for long.
+                arguments["database"] = self.database
+                self.real = await asyncpg.connect(**arguments, server_settings=settings)
+                self.codecs.clear()
+                self._census = await self.real.fetchval(TAKE_CENSUS)
+                self._contents = await self._read_contents()
+        return VirtualConnection(self)
+
+    async def close(self) -> None:
+        """Close the real connection."""
+        real, self.real = self.real, None
+        if real is not None:
+            await real.close()
+
+    # ------------------------------------------------------------------ what a test leaves behind
+
+    def open_frame(self) -> None:
+        """Begin what the matching `close_frame` rolls back. Nothing is sent before it is needed."""
+        self._frames.append(Frame(len(self._frames)))
+
+    async def close_frame(self) -> list[str]:
+        """Roll back everything since the matching `open_frame`, and return what went wrong meanwhile."""
+        frame = self._frames.pop()
+        faults = list(dict.fromkeys(self._faults))
+        faults += [f"a session was left open: {transaction} is not over" for transaction in self._stack]
+        self._forget_transactions()
+        self._faults.clear()
+        self._doubt = None
+        if self.real is None:
+            return faults
+        if self.real.is_closed():
+            return [*faults, "the connection to the database was lost"]
+        if self.real.is_in_transaction():
+            await self._send(frame.end)
+        elif frame.has_begun:
+            faults.append(f"raw SQL ended the sandbox's transaction; {ADVICE}")
+        if not self._frames and frame.has_begun and self._contents != await self._read_contents():
+            self.is_spoilt = True
+            faults.append("rows were stored that outlive the test")
+        return faults
+
+    async def commit_for_inspection(self) -> bool:
+        """Store what a failed test has written so far. Returns False when it has written nothing."""
+        begun = any(frame.has_begun for frame in self._frames)
+        if begun and self.real.is_in_transaction():
+            for transaction in reversed(self._stack):
+                try:
+                    await self._send("SELECT 1")
+                    break
+                except asyncpg.InFailedSQLTransactionError:  # COMMIT would roll everything back.
+                    await self._send(f"ROLLBACK TO {transaction.savepoint}")
+            await self._send("COMMIT")
+        self._forget_transactions()
+        for frame in self._frames:
+            frame.has_begun = False
+        return begun
+
+    # ------------------------------------------------------------------ transactions
+
+    async def begin(self, transaction: VirtualTransaction) -> None:
+        """Begin a transaction, when its turn has come.
+
+        Raises:
+            SandboxError: its turn did not come in time.
+        """
+        self._check_loop()
+        if self._doubt:  # Something goes on after the doubtful rollback, so it matters.
+            self._report(self._doubt)
+            self._doubt = None
+        await self._take_turn(transaction)
+        waiting = [frame for frame in self._frames if not frame.has_begun]
+        try:
+            await self._send(";".join([*(frame.begin for frame in waiting), f"SAVEPOINT {transaction.savepoint}"]))
+        except BaseException as error:
+            self._leave(transaction, State.DONE)
+            if isinstance(error, asyncpg.InFailedSQLTransactionError):
+                raise self._report(f"the transaction below has failed and was not rolled back; {ADVICE}") from None
+            raise
+        for frame in waiting:
+            frame.has_begun = True
+        transaction.state = State.OPEN
+
+    async def commit(self, transaction: VirtualTransaction) -> None:
+        """Commit a transaction; below an open one, as soon as that one is over."""
+        if transaction.state is State.LIFTED:
+            transaction.state = State.DONE
+            return
+        self._check_open(transaction)
+        await self._lift_what_covers(transaction)
+        if self._stack[-1] is not transaction:
+            transaction.state = State.COMMITTED_BELOW
+            return
+        checks = f"{CHECK_DEFERRED};" if transaction.has_written else ""
+        try:
+            await self._send(checks + f"RELEASE {transaction.savepoint}")
+        except asyncpg.PostgresError:
+            await self.rollback(transaction)
+            raise
+        self._end(transaction, committed=True)
+        await self._settle()
+
+    async def rollback(self, transaction: VirtualTransaction) -> None:
+        """Roll a transaction back, and with it what stands above it."""
+        if transaction.state in (State.LIFTED, State.LOST):
+            transaction.state = State.DONE
+            return
+        self._check_open(transaction)
+        await self._lift_what_covers(transaction)
+        if self._stack[-1] is not transaction:
+            self._doubt = f"a rollback took along a transaction that another connection had open; {ADVICE}"
+        elif transaction.holds_commits_of_others:
+            self._doubt = f"a rollback took along what another connection had committed meanwhile; {ADVICE}"
+        try:
+            await self._send(f"ROLLBACK TO {transaction.savepoint};RELEASE {transaction.savepoint}")
+        finally:
+            self._end(transaction, committed=False)
+        await self._settle()
+
+    @asynccontextmanager
+    async def turn(self, transaction: VirtualTransaction, sql: str) -> AsyncIterator[None]:
+        """Let a transaction run its next statement in the block, on top of the stack.
+
+        Raises:
+            SandboxError: what covers it has written, and does not end in time, or cannot.
+        """
+        if transaction.state is State.LIFTED:
+            await self.begin(transaction)
+        self._check_open(transaction)
+        await self._lift_what_covers(transaction)
+        try:
+            async with asyncio.timeout(self.patience):
+                while self._stack[-1] is not transaction:
+                    if self._stack[-1].task is asyncio.current_task():
+                        raise TimeoutError
+                    self._moved.clear()
+                    await self._moved.wait()
+                    self._check_open(transaction)
+        except TimeoutError:
+            raise self._report(f"{transaction} is covered by another one that has written and is open; {ADVICE}") from None
+        transaction.has_written = transaction.has_written or not only_reads(sql)
+        transaction.is_busy = True  # So that nobody lifts it before the statement is through.
+        try:
+            async with self.mutex:
+                yield
+        finally:
+            transaction.is_busy = False
+
+    def abandon(self, transaction: VirtualTransaction) -> None:
+        """Roll a transaction back before whatever is sent next."""
+        if transaction in self._stack:
+            self._debt += f"ROLLBACK TO {transaction.savepoint};RELEASE {transaction.savepoint};"
+            self._leave(transaction, State.DONE)
+
+    # ------------------------------------------------------------------ the stack
+
+    async def _take_turn(self, transaction: VirtualTransaction) -> None:
+        transaction.task = asyncio.current_task()
+        ancestors = _begun_here.get()
+        if not self._stack or self._stack[-1].number in ancestors:
+            self._stack.append(transaction)
+        else:
+            turn: asyncio.Future[None] = self._loop.create_future()
+            entry = (turn, transaction, ancestors)
+            self._queue.append(entry)
+            try:
+                await asyncio.wait_for(turn, self.patience)
+            except BaseException as error:
+                if entry in self._queue:
+                    self._queue.remove(entry)
+                if transaction in self._stack:  # The turn came at the very moment of the cancellation.
+                    self._leave(transaction, State.DONE)
+                if not isinstance(error, TimeoutError):
+                    raise
+                name = asyncio.current_task()
+                raise self._report(
+                    f"{name.get_name() if name else 'a transaction'} waited {self.patience} s for {self._stack[-1] if self._stack else 'another one'}, "
+                    f"which is still open: commit or close it first; or, if the two are to overlap, {ADVICE}"
+                ) from None
+        _begun_here.set((*ancestors, transaction.number))
+
+    def _leave(self, transaction: VirtualTransaction, state: State) -> None:
+        """Take a transaction off the stack, with what stands above it, and let the next one have its turn."""
+        if transaction in self._stack:
+            position = self._stack.index(transaction)
+            for above in self._stack[position + 1 :]:
+                above.state = State.LOST
+            del self._stack[position:]
+        transaction.state = state
+        _begun_here.set(tuple(number for number in _begun_here.get() if number != transaction.number))
+        self._moved.set()
+        for entry in self._queue:
+            turn, waiting, ancestors = entry
+            if not turn.done() and (not self._stack or self._stack[-1].number in ancestors):
+                self._queue.remove(entry)
+                self._stack.append(waiting)
+                turn.set_result(None)
+                break
+
+    def _end(self, transaction: VirtualTransaction, *, committed: bool) -> None:
+        """Note that a transaction is over, and on whom its rows now depend."""
+        if transaction in self._stack:
+            position = self._stack.index(transaction)
+            below = self._stack[position - 1] if position else None
+            leaves_rows = transaction.has_written or transaction.holds_commits_of_others
+            if committed and leaves_rows and below and below.connection is not transaction.connection:
+                below.holds_commits_of_others = True
+        self._leave(transaction, State.DONE)
+
+    async def _settle(self) -> None:
+        """Finish the commits that had to wait for a transaction above them."""
+        while self._stack and self._stack[-1].state is State.COMMITTED_BELOW:
+            waiting = self._stack[-1]
+            await self._send(f"RELEASE {waiting.savepoint}")
+            self._end(waiting, committed=True)
+
+    async def _lift_what_covers(self, transaction: VirtualTransaction) -> None:
+        while self._stack[-1] is not transaction:
+            top = self._stack[-1]
+            if top.state is not State.OPEN or top.has_written or top.is_busy or top.holds_commits_of_others:
+                return
+            await self._send(f"RELEASE {top.savepoint}")
+            self._leave(top, State.LIFTED)
+
+    def _check_open(self, transaction: VirtualTransaction) -> None:
+        if transaction.state is not State.OPEN:
+            raise self._report(f"{transaction} is {transaction.state.value}; {ADVICE}")
+
+    def _forget_transactions(self) -> None:
+        for transaction in self._stack:
+            transaction.state = State.LOST
+        self._stack.clear()
+        self._debt = ""
+
+    # ------------------------------------------------------------------ the real connection
+
+    async def _send(self, sql: str) -> None:
+        async with self.mutex:
+            debt, self._debt = self._debt, ""
+            await self.real.execute(debt + sql)
+
+    async def _read_contents(self) -> Any:
+        """Return how many rows each table has, and the newest of the transactions that wrote them."""
+        return await self.real.fetch(self._census) if self._census else []
+
+    def _report(self, fault: str) -> SandboxError:
+        """Note a fault for the end of the test - the application may swallow the error - and return it as an error."""
+        self._faults.append(fault)
+        return SandboxError(fault)
+
+    def _check_loop(self) -> None:
+        if asyncio.get_running_loop() is not self._loop:
+            raise self._report(
+                "the database was used from a second event loop: keep both asyncio_default_*_loop_scope settings at "
+                "`session`, give no loop_scope to a test, and use the `client` fixture instead of Starlette's TestClient"
+            )
