@@ -3,13 +3,13 @@
 import asyncio
 import time
 
+from alembic import context
+from alembic.util import CommandError
 from pydantic import ValidationError
 from sqlalchemy import Connection, make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from alembic import context
-from alembic.util import CommandError
 from app.core.config import Settings, explain, load
 from app.core.db import Base
 from app.core.discovery import load_models

@@ -37,9 +37,9 @@ def create_app(settings: Settings | None = None, engine: AsyncEngine | None = No
     load_models()
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, AsyncEngine]]:
-        async with bind_engine(engine or create_engine(settings)) as bound:
-            yield {"engine": bound}
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with bind_engine(engine or create_engine(settings)) as app.state.engine:
+            yield
 
     app = DocumentedAPI(
         title=PYPROJECT["tool"]["app"]["title"],

@@ -231,9 +231,9 @@ def readable_programs(account: Account) -> Iterator[Path]:
 
 def fast_folder(account: Account) -> Path:
     """Return a folder for temporary files, in memory if there is enough of it."""
-    if SHARED_MEMORY.is_dir() and os.access(SHARED_MEMORY, os.W_OK) and account.can_read(SHARED_MEMORY):
-        if shutil.disk_usage(SHARED_MEMORY).free >= ENOUGH_MEMORY:
-            return SHARED_MEMORY
+    usable = SHARED_MEMORY.is_dir() and os.access(SHARED_MEMORY, os.W_OK) and account.can_read(SHARED_MEMORY)
+    if usable and shutil.disk_usage(SHARED_MEMORY).free >= ENOUGH_MEMORY:
+        return SHARED_MEMORY
     return open_folder(account)
 
 

@@ -1,8 +1,8 @@
 """The fixtures of all tests. What is behind them is explained in `docs/testing.md`, and lives in `tests/harness/`.
 
-Everything runs on one event loop, which both `asyncio_default_*_loop_scope` settings in `pytest.ini` are for: the engine
-and its connections live for the whole session, and an asyncpg connection works only on the loop it was opened on. With
-the default, a loop for each test, the second test would fail with "attached to a different loop".
+Everything runs on one event loop, which is what both `asyncio_default_*_loop_scope` settings in `pytest.ini` are for:
+the engine and its connections live for the whole session, and an asyncpg connection works only on the loop that it was
+opened on. With the default, a loop for each test, the second test would fail with "attached to a different loop".
 """
 
 from collections.abc import AsyncIterator
@@ -77,7 +77,9 @@ async def app(settings: Settings, test_engine: AsyncEngine) -> AsyncIterator[Fas
 
 
 @pytest.fixture
-async def isolation(request: pytest.FixtureRequest, isolated: Isolation, test_engine: AsyncEngine) -> AsyncIterator[Isolation]:
+async def isolation(
+    request: pytest.FixtureRequest, isolated: Isolation, test_engine: AsyncEngine
+) -> AsyncIterator[Isolation]:
     """The database of one test: the sandbox, or with the marker `real_db` one of its own. Red if it is left untidy."""
     node, databases = request.node, isolated.databases
     private = None
@@ -119,7 +121,9 @@ async def db_session(
 
 
 @pytest.fixture
-async def client(request: pytest.FixtureRequest, app: FastAPI, isolation: Isolation) -> AsyncIterator[httpx.AsyncClient]:
+async def client(
+    request: pytest.FixtureRequest, app: FastAPI, isolation: Isolation
+) -> AsyncIterator[httpx.AsyncClient]:
     """An HTTP client for the application, with no credentials."""
     repeats = request.node.get_closest_marker("repeats")
     transport = Transport(app, isolation, most_repetitions=repeats.args[0] if repeats else 5)

@@ -7,7 +7,7 @@ at the start like those below.
 from functools import cache
 from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import Field, ValidationError, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
@@ -92,7 +92,7 @@ class Settings(Section):
     @model_validator(mode="after")
     def _refuse_example_password(self) -> Self:
         if self.environment == "production" and self.database.password in EXAMPLE_PASSWORDS:
-            raise ValueError("DATABASE_URL has an example password, which production refuses: give the role one of its own")
+            raise ValueError("DATABASE_URL has an example password, which production refuses: choose another")
         return self
 
     @property

@@ -6,11 +6,11 @@ from datetime import datetime
 from typing import Any, ClassVar
 from uuid import uuid4
 
-from sqlalchemy import DateTime, MetaData, event
-from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
+import asyncpg
+from sqlalchemy import DateTime, MetaData
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
-from sqlalchemy.pool import ConnectionPoolEntry, NullPool
+from sqlalchemy.pool import NullPool
 
 from app.core.config import Settings
 from app.core.errors import DatabaseUnavailableError
@@ -61,6 +61,7 @@ def create_engine(settings: Settings) -> AsyncEngine:
     Source for the PgBouncer options: SQLAlchemy's page on asyncpg, "Prepared Statement Name with PGBouncer".
     """
     connect_args: dict[str, Any] = {
+        "async_creator_fn": _connect,
         "timeout": settings.db_connect_timeout,
         # The last resort when the network swallows an answer: the server's own time-out is to come first.
         "command_timeout": settings.db_statement_timeout + settings.db_connect_timeout,
@@ -85,17 +86,13 @@ def create_engine(settings: Settings) -> AsyncEngine:
             "lock_timeout": _milliseconds(settings.db_lock_timeout),
             "idle_in_transaction_session_timeout": _milliseconds(settings.db_idle_in_transaction_timeout),
         }
-    engine = create_async_engine(settings.database, connect_args=connect_args, **pool)
-    event.listen(engine.sync_engine, "do_connect", _connect)
-    return engine
+    return create_async_engine(settings.database, connect_args=connect_args, **pool)
 
 
-def _connect(
-    dialect: Dialect, _entry: ConnectionPoolEntry, cargs: list[Any], cparams: dict[str, Any]
-) -> DBAPIConnection:
-    """Connect as SQLAlchemy would, and name the failures of the network, which it leaves as bare `OSError`."""
+async def _connect(*args: Any, **kwargs: Any) -> asyncpg.Connection:
+    """Connect, and give a name to the failures of the network, which are bare `OSError`s otherwise."""
     try:
-        return dialect.connect(*cargs, **cparams)
+        return await asyncpg.connect(*args, **kwargs)
     except OSError as error:
         raise DatabaseUnavailableError from error
 

@@ -122,7 +122,7 @@ def problem_response(
 
 @contextmanager
 def unique_violation_as(error: ServiceError) -> Iterator[None]:
-    """Raise `error` where the block violates a unique constraint: `with unique_violation_as(...): await session.flush()`."""
+    """Raise `error` instead, when a flush in the block violates a unique constraint."""
     try:
         yield
     except IntegrityError as violation:
@@ -138,36 +138,32 @@ def sqlstate(error: DBAPIError) -> str:
 
 def install_error_handlers(app: FastAPI) -> None:
     """Make `app` answer every error with a problem document."""
-    app.add_exception_handler(HTTPException, _handle_http)
-    app.add_exception_handler(RequestValidationError, _handle_validation)
-    app.add_exception_handler(ServiceError, _handle_service)
-    app.add_exception_handler(DBAPIError, _handle_database)
-    app.add_exception_handler(PoolTimeoutError, _handle_pool_timeout)
+    app.exception_handler(HTTPException)(_handle_http)
+    app.exception_handler(RequestValidationError)(_handle_validation)
+    app.exception_handler(ServiceError)(_handle_service)
+    app.exception_handler(DBAPIError)(_handle_database)
+    app.exception_handler(PoolTimeoutError)(_handle_pool_timeout)
 
 
-async def _handle_http(request: Request, error: Exception) -> ProblemResponse:
-    assert isinstance(error, HTTPException)
+async def _handle_http(request: Request, error: HTTPException) -> ProblemResponse:
     return problem_response(request.url.path, error.status_code, str(error.detail), headers=error.headers)
 
 
-async def _handle_validation(request: Request, error: Exception) -> ProblemResponse:
-    assert isinstance(error, RequestValidationError)
+async def _handle_validation(request: Request, error: RequestValidationError) -> ProblemResponse:
     errors = [FieldError(location=list(item["loc"]), message=item["msg"]) for item in error.errors()]
     detail = "The request is not valid: see `errors`."
     return problem_response(request.url.path, HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=errors)
 
 
-async def _handle_service(request: Request, error: Exception) -> ProblemResponse:
-    assert isinstance(error, ServiceError)
+async def _handle_service(request: Request, error: ServiceError) -> ProblemResponse:
     return problem_response(request.url.path, error.status, str(error), headers=error.headers)
 
 
-async def _handle_pool_timeout(request: Request, _error: Exception) -> ProblemResponse:
+async def _handle_pool_timeout(request: Request, _error: PoolTimeoutError) -> ProblemResponse:
     return await _handle_service(request, DatabaseUnavailableError())
 
 
-async def _handle_database(request: Request, error: Exception) -> ProblemResponse:
-    assert isinstance(error, DBAPIError)
+async def _handle_database(request: Request, error: DBAPIError) -> ProblemResponse:
     state = sqlstate(error)
     if state == UNIQUE_VIOLATION:
         return await _handle_service(request, ConflictError("The same values are already taken."))

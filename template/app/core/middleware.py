@@ -26,7 +26,8 @@ class RequestIdMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            return await self.app(scope, receive, send)
+            await self.app(scope, receive, send)
+            return
         given = dict(scope["headers"]).get(b"x-request-id", b"")
         own = given if ACCEPTABLE_REQUEST_ID.fullmatch(given) else uuid4().hex.encode()
 
@@ -50,7 +51,8 @@ class AccessLogMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not log.isEnabledFor(logging.INFO):
-            return await self.app(scope, receive, send)
+            await self.app(scope, receive, send)
+            return
         started, status = perf_counter(), 0
 
         async def send_noting_status(message: Message) -> None:
@@ -88,7 +90,8 @@ class SecurityHeadersMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            return await self.app(scope, receive, send)
+            await self.app(scope, receive, send)
+            return
         ours = self.headers if scope["path"] in self.pages else self.api_headers
 
         async def send_with_headers(message: Message) -> None:
@@ -108,7 +111,8 @@ class UnhandledErrorMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            return await self.app(scope, receive, send)
+            await self.app(scope, receive, send)
+            return
         started = False
 
         async def send_noting_start(message: Message) -> None:
@@ -135,11 +139,13 @@ class BodyLimitMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            return await self.app(scope, receive, send)
+            await self.app(scope, receive, send)
+            return
         detail = f"The body may have at most {self.max_bytes} bytes."
         announced = dict(scope["headers"]).get(b"content-length", b"0")
         if announced.isdigit() and int(announced) > self.max_bytes:
-            return await problem_response(scope["path"], 413, detail)(scope, receive, send)
+            await problem_response(scope["path"], 413, detail)(scope, receive, send)
+            return
         received = 0
 
         async def receive_counting() -> Message:

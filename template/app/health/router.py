@@ -30,7 +30,7 @@ async def health() -> Health:
 
 @router.get("/ready")
 async def ready(settings: CurrentSettings) -> Health:
-    """Say whether requests can be served, by asking the database. A load balancer stops sending them when this fails."""
+    """Say whether requests can be served, by asking the database: a load balancer sends them elsewhere if not."""
     try:
         async with asyncio.timeout(settings.readiness_timeout), AsyncSessionLocal() as session:
             await session.execute(text("SELECT 1"))

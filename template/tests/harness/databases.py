@@ -14,10 +14,10 @@ from collections.abc import Coroutine
 from typing import Any
 
 import asyncpg
-from sqlalchemy import URL
-
 from alembic import command
 from alembic.config import Config
+from sqlalchemy import URL
+
 from tests.harness.server import PROJECT, connect_arguments
 
 LONGEST_NAME = 63

@@ -1,10 +1,8 @@
 """Which database a test works on, and what it left behind."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
 from typing import Any
 
-import asyncpg
 import pytest
 from sqlalchemy import event
 from sqlalchemy.engine.interfaces import Dialect
@@ -14,8 +12,6 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from tests.harness.databases import TASK_NAME, Databases
 from tests.harness.queries import record_queries
 from tests.harness.sandbox import Sandbox
-
-Connect = Callable[..., Coroutine[Any, Any, Any]]
 
 
 class Isolation:
@@ -30,13 +26,12 @@ class Isolation:
         self.sandbox = Sandbox(databases.name)
         self.database = databases.name
         self.sessions: list[AsyncSession] = []
-        self._connect: Connect = self.sandbox.connect
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def attach(self, engine: AsyncEngine) -> None:
         """Make `engine` take its connections from here."""
         self.engine = engine
-        event.listen(engine.sync_engine, "do_connect", self._redirect, insert=True)
+        event.listen(engine.sync_engine, "do_connect", self._redirect)
         record_queries(engine)
 
     async def begin(self, private: str | None = None) -> None:
@@ -46,10 +41,7 @@ class Isolation:
             self.sandbox.open_frame()
             return
 
-        async def connect(**arguments: Any) -> Any:
-            return await asyncpg.connect(**arguments | {"database": private})
-
-        self.database, self._connect = private, connect
+        self.database = private
         await self.engine.dispose()
 
     async def end(self) -> list[str]:
@@ -59,7 +51,7 @@ class Isolation:
             faults += await self.sandbox.close_frame()
         else:
             await self.engine.dispose()
-            self.database, self._connect = self.databases.name, self.sandbox.connect
+            self.database = self.databases.name
         if faults:
             await self.engine.dispose()  # Nothing of this test is to be handed to the next one.
         if self.sandbox.is_spoilt:
@@ -86,7 +78,10 @@ class Isolation:
     def _redirect(
         self, _dialect: Dialect, _entry: ConnectionPoolEntry, _cargs: list[Any], cparams: dict[str, Any]
     ) -> None:
-        cparams["async_creator_fn"] = self._connect
+        if self.database == self.databases.name:
+            cparams["async_creator_fn"] = self.sandbox.connect
+        else:
+            cparams["database"] = self.database
 
     def _leftovers(self) -> list[str]:
         faults = []

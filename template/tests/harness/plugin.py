@@ -5,7 +5,17 @@ from typing import Any
 
 import pytest
 
-from tests.harness.run import EMBEDDED, FAILED, NAMED, REAL_DB_LEFT, SERVER, TEMPLATE, fixtures_of, is_worker, start_server
+from tests.harness.run import (
+    EMBEDDED,
+    FAILED,
+    NAMED,
+    REAL_DB_LEFT,
+    SERVER,
+    TEMPLATE,
+    fixtures_of,
+    is_worker,
+    start_server,
+)
 from tests.harness.server import HarnessError, named_server
 
 MARKERS = (

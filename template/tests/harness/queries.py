@@ -35,7 +35,7 @@ def recording() -> Iterator[list[str]]:
 
 @contextmanager
 def query_budget(most: int) -> Iterator[list[str]]:
-    """Fail if more than `most` statements run in the block: `with query_budget(2): await client.get(...)`."""
+    """Fail if more than `most` statements run in the block."""
     with recording() as statements:
         yield statements
     if len(statements) > most:

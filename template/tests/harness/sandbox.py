@@ -38,7 +38,8 @@ CHECK_DEFERRED = "SAVEPOINT deferred;SET CONSTRAINTS ALL IMMEDIATE;ROLLBACK TO d
 
 TAKE_CENSUS = """
     SELECT string_agg(format('SELECT count(*), max(xmin::text::bigint) FROM %s', oid::regclass), ' UNION ALL ')
-    FROM pg_class WHERE relkind = 'r' AND relnamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)
+    FROM pg_class
+    WHERE relkind = 'r' AND relnamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)
 """
 
 _begun_here: ContextVar[tuple[int, ...]] = ContextVar("begun_here", default=())
@@ -116,10 +117,10 @@ class VirtualCursor:
             self._cursor = await self._factory
         return self
 
-    async def fetch(self, number: int, *, timeout: float | None = None) -> list[Any]:
+    async def fetch(self, number: int) -> list[Any]:
         """Return the next rows."""
         async with self._connection.statement("FETCH"):
-            rows: list[Any] = await self._cursor.fetch(number, timeout=timeout)
+            rows: list[Any] = await self._cursor.fetch(number)
             return rows
 
 
@@ -132,10 +133,10 @@ class VirtualStatement:
         self.get_attributes = statement.get_attributes
         self.get_statusmsg = statement.get_statusmsg
 
-    async def fetch(self, *arguments: object, timeout: float | None = None) -> list[Any]:
+    async def fetch(self, *arguments: object) -> list[Any]:
         """Run the statement and return its rows."""
         async with self._connection.statement(self._statement.get_query()):
-            rows: list[Any] = await self._statement.fetch(*arguments, timeout=timeout)
+            rows: list[Any] = await self._statement.fetch(*arguments)
             return rows
 
     def cursor(self, *arguments: object, **options: object) -> VirtualCursor:
@@ -222,7 +223,7 @@ class VirtualConnection:
         """Say whether this connection, or the real one, is gone."""
         return self._closed or self._real is not self._sandbox.real or self._real.is_closed()
 
-    async def close(self, *, timeout: float | None = None) -> None:
+    async def close(self, **_options: object) -> None:
         """Close this connection: what it has not committed is rolled back."""
         was_closed, self._closed = self._closed, True
         if not was_closed and self.transaction_in_progress is not None:
@@ -304,10 +305,9 @@ class Sandbox:
     async def close_frame(self) -> list[str]:
         """Roll back everything since the matching `open_frame`, and return what went wrong meanwhile."""
         frame = self._frames.pop()
-        faults = list(dict.fromkeys(self._faults))
+        faults = self.take_faults()
         faults += [f"a session was left open: {transaction} is not over" for transaction in self._stack]
         self._forget_transactions()
-        self._faults.clear()
         self._doubt = None
         if self.real is None:
             return faults
@@ -320,6 +320,11 @@ class Sandbox:
         if not self._frames and frame.has_begun and self._contents != await self._read_contents():
             self.is_spoilt = True
             faults.append("rows were stored that outlive the test")
+        return faults
+
+    def take_faults(self) -> list[str]:
+        """Return the faults noted so far, and forget them."""
+        faults, self._faults = list(dict.fromkeys(self._faults)), []
         return faults
 
     async def commit_for_inspection(self) -> bool:
@@ -419,7 +424,9 @@ class Sandbox:
                     await self._moved.wait()
                     self._check_open(transaction)
         except TimeoutError:
-            raise self._report(f"{transaction} is covered by another one that has written and is open; {ADVICE}") from None
+            raise self._report(
+                f"{transaction} is covered by another one that has written and is open; {ADVICE}"
+            ) from None
         transaction.has_written = transaction.has_written or not only_reads(sql)
         transaction.is_busy = True  # So that nobody lifts it before the statement is through.
         try:
@@ -455,8 +462,9 @@ class Sandbox:
                 if not isinstance(error, TimeoutError):
                     raise
                 name = asyncio.current_task()
+                holder = self._stack[-1] if self._stack else "another one"
                 raise self._report(
-                    f"{name.get_name() if name else 'a transaction'} waited {self.patience} s for {self._stack[-1] if self._stack else 'another one'}, "
+                    f"{name.get_name() if name else 'a transaction'} waited {self.patience} s for {holder}, "
                     f"which is still open: commit or close it first; or, if the two are to overlap, {ADVICE}"
                 ) from None
         _begun_here.set((*ancestors, transaction.number))
@@ -533,6 +541,6 @@ class Sandbox:
     def _check_loop(self) -> None:
         if asyncio.get_running_loop() is not self._loop:
             raise self._report(
-                "the database was used from a second event loop: keep both asyncio_default_*_loop_scope settings at "
-                "`session`, give no loop_scope to a test, and use the `client` fixture instead of Starlette's TestClient"
+                "the database was used from a second event loop: keep both asyncio_default_*_loop_scope settings "
+                "at `session`, give no loop_scope to a test, and use the `client` fixture instead of TestClient"
             )

@@ -67,7 +67,9 @@ async def check(url: URL) -> None:
         raise HarnessError(f"The PostgreSQL at {where} refuses the connection: {error}") from error
     try:
         if not await connection.fetchval("SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user"):
-            raise HarnessError(f"The role {url.username!r} may not create databases: ALTER ROLE {url.username} CREATEDB")
+            raise HarnessError(
+                f"The role {url.username!r} may not create databases: ALTER ROLE {url.username} CREATEDB"
+            )
     finally:
         await connection.close()
 

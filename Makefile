@@ -1,0 +1,67 @@
+# Everything here sets itself up: Python 3.11 or newer with pip, git and make are all it takes. `make` lists the targets.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SUFFIXES:
+
+# What the environment is made with; `make PYTHON=python3.13 ...` takes another.
+PYTHON ?= python3
+PORT ?= 8000
+# As they were typed: make would expand a dollar sign in them.
+override DEST := $(value DEST)
+override DATA := $(value DATA)
+export DEST DATA PORT PYTHON
+
+# uv trusts what the system trusts, also where no variable tells it to.
+export UV_SYSTEM_CERTS := 1
+export PATH := $(PATH):$(CURDIR)/.tools/bin
+
+TOOLING := requirements/tooling.txt
+BIN := .venv/bin
+SOURCES := tests tools $(wildcard bench)
+
+.PHONY: help demo test lint format typecheck bench requirements needs
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+
+demo: .venv/.ready ## Render a service and run it: DEST=folder PORT=8000 DATA="key=value ..."
+	@exec $(BIN)/python tools/demo.py --dest="$$DEST" --port="$$PORT" --data="$$DATA"
+
+test: .venv/.ready ## Test the template, and what it renders: ARGS="-k words -x ..."
+	@exec $(BIN)/python -m pytest $(ARGS)
+
+lint: .venv/.ready ## Check style and formatting
+	@$(BIN)/ruff check $(SOURCES)
+	@$(BIN)/ruff format --check $(SOURCES)
+
+format: .venv/.ready ## Mend style and formatting
+	@$(BIN)/ruff check --fix $(SOURCES)
+	@$(BIN)/ruff format $(SOURCES)
+
+typecheck: .venv/.ready ## Check types, strictly
+	@$(BIN)/mypy $(SOURCES)
+
+bench: .venv/.ready ## Measure the rendered service and its tests: ARGS="..."
+	@exec $(BIN)/python -m bench $(ARGS)
+
+requirements: .venv/.ready ## Pin the newest tooling that pyproject.toml allows, with hashes
+	@echo "--- Resolving the tooling"
+	@$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url \
+		--python-version 3.11 --group tooling --output-file $(TOOLING)
+
+# Made anew when the pins change; the mark is written last, so half an environment is never taken for a whole one.
+.venv/.ready: $(TOOLING) | needs
+	@if ! uv --version >/dev/null 2>&1; then \
+		echo "--- Fetching uv into .tools/"; \
+		"$$PYTHON" -m pip install --quiet --upgrade --target .tools uv; \
+	fi
+	@echo "--- Setting up the tooling in .venv/"
+	@rm -rf .venv
+	@uv venv --quiet --no-project --python "$$("$$PYTHON" -c 'import sys; print(sys.executable)')" .venv
+	@uv pip sync --quiet --require-hashes --python $(BIN)/python $(TOOLING)
+	@touch $@
+
+needs:
+	@command -v git >/dev/null || { echo "git is missing: install it and run make again." >&2; exit 1; }
+	@"$$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+		|| { echo "Python 3.11 or newer is needed, and $$PYTHON is not: make PYTHON=python3.13 ... names another." >&2; exit 1; }

@@ -1,0 +1,1 @@
+"""What a database test costs: `python -m bench`, or `make bench`."""
