@@ -53,7 +53,7 @@ requirements: .venv/.ready ## Pin the newest tooling that pyproject.toml allows,
 .venv/.ready: $(TOOLING) | needs
 	@if ! uv --version >/dev/null 2>&1; then \
 		echo "--- Fetching uv into .tools/"; \
-		"$$PYTHON" -m pip install --quiet --upgrade --target .tools uv; \
+		"$$PYTHON" -m pip install --quiet --upgrade --target .tools "$$(sed -n "s/^\(uv==[0-9.]*\).*/\1/p" $(TOOLING))"; \
 	fi
 	@echo "--- Setting up the tooling in .venv/"
 	@rm -rf .venv

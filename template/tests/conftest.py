@@ -84,6 +84,10 @@ async def isolation(
     node, databases = request.node, isolated.databases
     private = None
     if node.get_closest_marker("real_db"):
+        if "module_session" in request.fixturenames:
+            pytest.fail(
+                "module_session is a part of the sandbox: a test with real_db cannot see its data", pytrace=False
+            )
         left = request.config.stash[REAL_DB_LEFT]
         left.discard(node.nodeid)
         private = await databases.take(more_to_come=bool(left))
@@ -100,6 +104,15 @@ async def isolation(
     elif private is not None:
         databases.give_back(private)
     fail_for(faults)
+
+
+@pytest.fixture(scope="module")
+async def module_session(isolated: Isolation, test_engine: AsyncEngine) -> AsyncIterator[AsyncSession]:
+    """A session for data that is seeded once for a module: its tests see what it has committed, and cannot harm it."""
+    isolated.sandbox.open_frame()
+    async with AsyncSession(test_engine, expire_on_commit=False) as session:
+        yield session
+    fail_for(await isolated.sandbox.close_frame())
 
 
 @pytest.fixture

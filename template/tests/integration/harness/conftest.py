@@ -10,7 +10,7 @@ from app.core.config import Settings
 from app.main import create_app
 from tests.harness.client import running
 from tests.harness.isolation import Isolation
-from tests.integration.harness.notes import TestBase, gate, router
+from tests.integration.harness.notes import NoteBase, gate, router
 
 
 @pytest.fixture(scope="package")
@@ -26,4 +26,4 @@ async def notes(request: pytest.FixtureRequest, isolation: Isolation, test_engin
     """The table, made in the test's own database or in its sandbox: PostgreSQL rolls that back, too."""
     gate.clear()
     async with test_engine.begin() as connection:
-        await connection.run_sync(TestBase.metadata.create_all)
+        await connection.run_sync(NoteBase.metadata.create_all)

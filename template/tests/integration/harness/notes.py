@@ -15,11 +15,11 @@ from app.core.deps import Session
 from app.core.errors import NotFoundError
 
 
-class TestBase(DeclarativeBase):
+class NoteBase(DeclarativeBase):
     """A base of its own: the service's migrations are not to know these tables."""
 
 
-class Note(TestBase):
+class Note(NoteBase):
     """A line of text that nobody else has."""
 
     __tablename__ = "harness_notes"

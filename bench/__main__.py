@@ -1,0 +1,217 @@
+"""Measures what the isolation of a database test costs, against the other ways and against the figures to reach.
+
+The template is rendered to a temporary folder and its tests' own harness is measured there, on the embedded PostgreSQL.
+All mechanisms run in one pytest session, in alternating blocks of twenty. So they share the process, the server, every
+cache and whatever else the machine is doing, and yet each runs among its own kind: in strict alternation one would pay
+for the connections and databases that another one closes in the background. The first tests of a block pay for that,
+and are not counted.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import copier
+
+HERE = Path(__file__).parent
+REPOSITORY = HERE.parent
+TESTS = "tests/bench/test_mechanisms.py"
+ROUNDS = 12
+BLOCK = 20
+NOT_COUNTED = 4
+"""So many tests at the beginning of a block pay for what the block before it left."""
+MANY = 1000
+BALLAST = 6
+"""Tables added to the example's two. What create_all costs grows with the schema, and even small services have eight."""
+UNWANTED = {"DATABASE_URL", "TEST_DATABASE_URL", "VIRTUAL_ENV", "PYTHONPATH", "PYTEST_ADDOPTS"}
+"""What in the environment would lead to another database, other packages or other options."""
+
+MECHANISMS = {
+    "floor": "floor: no database, three pings",
+    "no_database": "no database, full harness",
+    "no_isolation": "no isolation",
+    "create_all": "create_all / drop_all",
+    "sandbox": "sandbox, all detectors on",
+    "real_db": "real_db",
+}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a test of one mechanism costs, in milliseconds."""
+
+    total: float
+    around: float
+    """Set-up and tear-down."""
+
+    @classmethod
+    def of(cls, durations: list[dict[str, float]]) -> "Cost":
+        """Return the median cost of the tests that count, each given as seconds by phase."""
+        counted = [phases for turn, phases in enumerate(durations) if turn % BLOCK >= NOT_COUNTED]
+        total = statistics.median(sum(phases.values()) for phases in counted)
+        around = statistics.median(phases["setup"] + phases["teardown"] for phases in counted)
+        return cls(total * 1000, around * 1000)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A ratio to stay below."""
+
+    name: str
+    most: float
+    measured: float
+
+    @property
+    def is_reached(self) -> bool:
+        """Say whether it holds, as precisely as it is printed."""
+        return round(self.measured, 2) <= self.most
+
+
+class Project:
+    """A rendered project, with the tests of `overlay/` added."""
+
+    def __init__(self, folder: Path, ballast: int) -> None:
+        self.folder = folder
+        self.environ = {name: value for name, value in os.environ.items() if name not in UNWANTED}
+        self.environ["BENCH_BALLAST"] = str(ballast)
+        self.python = folder / self.environ.get("UV_PROJECT_ENVIRONMENT", ".venv") / "bin" / "python"
+
+    def render(self) -> None:
+        """Render the working copy of the template."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # That there are changes which are not committed: they are to be measured.
+            copier.run_copy(
+                str(REPOSITORY),
+                self.folder,
+                data={"example": True},
+                defaults=True,
+                unsafe=False,
+                vcs_ref="HEAD",
+                quiet=True,
+                settings=copier.Settings(),
+            )
+        shutil.copytree(HERE / "overlay", self.folder, dirs_exist_ok=True)
+
+    def install(self) -> None:
+        """Install what it needs, or with UV_NO_SYNC and UV_PROJECT_ENVIRONMENT use what is there."""
+        if not self.environ.get("UV_NO_SYNC"):
+            self._run(["uv", "sync", "--quiet"])
+
+    def test(self, *arguments: str) -> float:
+        """Run pytest, and return how many seconds it took from start to end."""
+        started = time.perf_counter()
+        quietly = ["-qq", "--no-header", "--exitfirst", "-p", "no:randomly", "-p", "no:cacheprovider"]
+        self._run([str(self.python), "-m", "pytest", *quietly, *arguments])
+        return time.perf_counter() - started
+
+    def measure(self) -> dict[str, Cost]:
+        """Measure all mechanisms in one session."""
+        results = self.folder / "measurements.json"
+        self.test(TESTS, f"--rounds={ROUNDS}", f"--block={BLOCK}", f"--measurements={results}")
+        measured = json.loads(results.read_text(encoding="utf-8"))
+        return {name: Cost.of(measured[f"test_{name}"]) for name in MECHANISMS}
+
+    def run_many(self, mechanism: str) -> float:
+        """Return the seconds that a session of many tests takes, start-up included."""
+        return self.test(f"{TESTS}::test_{mechanism}", "--rounds=4", f"--block={MANY // 4}")
+
+    def _run(self, command: list[str]) -> None:
+        """Run a program; if this one is interrupted, ask that one to stop as well, and wait until it has cleaned up."""
+        # In a session of its own, or Ctrl-C would reach it a second time, from the terminal, while it cleans up.
+        process = subprocess.Popen(command, cwd=self.folder, env=self.environ, start_new_session=True)
+        try:
+            if process.wait():
+                raise subprocess.CalledProcessError(process.returncode, command)
+        except BaseException:
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            raise
+
+
+def figures(cost: dict[str, Cost], many: dict[str, float]) -> list[Figure]:
+    """Return the figures to reach, as `ISOLATION.md` has them."""
+    floor, crud, tables = cost["floor"], cost["sandbox"], cost["create_all"]
+    return [
+        Figure("CRUD test against no isolation", 1.15, crud.total / cost["no_isolation"].total),
+        Figure("CRUD test against create_all/drop_all", 0.25, crud.total / tables.total),
+        Figure("set-up + tear-down against the floor's", 3.0, crud.around / floor.around),
+        Figure("test without a database, full harness, against the floor", 1.5, cost["no_database"].total / floor.total),
+        Figure("real_db test against create_all/drop_all", 0.5, cost["real_db"].total / tables.total),
+        Figure(f"{MANY:,} tests against create_all/drop_all", 0.25, many["sandbox"] / many["create_all"]),
+    ]
+
+
+def print_costs(cost: dict[str, Cost]) -> None:
+    """Print what each mechanism costs."""
+    heading = ("total ms", "set-up + tear-down ms", "to no isolation", "to create_all")
+    print(f"\n{'mechanism, medians':<34}" + "".join(f"{column:>{len(column) + 3}}" for column in heading))
+    for name, label in MECHANISMS.items():
+        total = cost[name].total
+        ratios = (total / cost["no_isolation"].total, total / cost["create_all"].total)
+        print(f"{label:<34}{total:>11.2f}{cost[name].around:>24.2f}{ratios[0]:>18.2f}{ratios[1]:>16.2f}")
+
+
+def print_figures(reached: list[Figure]) -> None:
+    """Print which figures are reached."""
+    print(f"\n{'figure to reach':<60}{'at most':>9}{'measured':>11}")
+    for figure in reached:
+        verdict = "ok" if figure.is_reached else "MISSED"
+        print(f"{figure.name:<60}{figure.most:>9.2f}{figure.measured:>11.2f}   {verdict}")
+
+
+def progress(what: str) -> None:
+    """Say what happens next, since it takes more than a moment."""
+    print(what, flush=True)
+
+
+def bench(ballast: int) -> list[Figure]:
+    """Measure everything, and print it."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        project = Project(Path(folder) / "project", ballast)
+        progress("rendering the template, and installing what it needs")
+        project.render()
+        project.install()
+        progress(f"measuring {len(MECHANISMS)} mechanisms on {ballast + 2} tables")
+        cost = project.measure()
+        many = {}
+        for name in ("sandbox", "create_all"):
+            progress(f"running {MANY:,} tests: {MECHANISMS[name]}")
+            many[name] = project.run_many(name)
+            progress(f"    {many[name]:.1f} s")
+    reached = figures(cost, many)
+    print_costs(cost)
+    print_figures(reached)
+    return reached
+
+
+def main() -> int:
+    """Run the benchmark; the exit code is 1 when a figure is missed."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure what isolating a database test costs.")
+    parser.add_argument("--ballast", type=int, default=BALLAST, help="tables to add to the example's two [%(default)s]")
+    arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # As an exception, so that everything is cleaned up.
+    try:
+        return 0 if all(figure.is_reached for figure in bench(arguments.ballast)) else 1
+    except KeyboardInterrupt:
+        return 130
+    except subprocess.CalledProcessError as error:
+        print(f"failed: {' '.join(error.cmd)}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
