@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 from fastapi import FastAPI
-from pydantic_settings import PydanticBaseSettingsSource
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from app.core.config import Settings
@@ -19,20 +18,11 @@ from app.main import create_app
 from tests.harness.client import Transport, running
 from tests.harness.databases import Databases
 from tests.harness.isolation import Isolation, fail_for
+from tests.harness.live import serving
 from tests.harness.run import REAL_DB_LEFT, TEMPLATE, is_to_be_kept, run_and_worker, server_of
+from tests.harness.settings import HermeticSettings
 
 pytest_plugins = ["tests.harness.plugin"]
-
-
-class HermeticSettings(Settings):
-    """Settings that come from the tests alone, and not from the developer's environment or `.env`."""
-
-    @classmethod
-    def settings_customise_sources(
-        cls, _: type, init_settings: PydanticBaseSettingsSource, *__: object, **___: object
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read what is given to the constructor, and nothing else."""
-        return (init_settings,)
 
 
 @pytest.fixture(scope="session")
@@ -85,9 +75,7 @@ async def isolation(
     private = None
     if node.get_closest_marker("real_db"):
         if "module_session" in request.fixturenames:
-            pytest.fail(
-                "module_session is a part of the sandbox: a test with real_db cannot see its data", pytrace=False
-            )
+            fail_for(["module_session is a part of the sandbox: a test with real_db cannot see its data"])
         left = request.config.stash[REAL_DB_LEFT]
         left.discard(node.nodeid)
         private = await databases.take(more_to_come=bool(left))
@@ -141,4 +129,14 @@ async def client(
     repeats = request.node.get_closest_marker("repeats")
     transport = Transport(app, isolation, most_repetitions=repeats.args[0] if repeats else 5)
     async with httpx.AsyncClient(transport=transport, base_url="http://test", trust_env=False) as client:
+        yield client
+
+
+@pytest.fixture
+async def live_client(app: FastAPI, isolation: Isolation) -> AsyncIterator[httpx.AsyncClient]:
+    """An HTTP client for the application behind a real server and a real socket.
+
+    It shows what `client` cannot: what a client receives before the application is done with the request.
+    """
+    async with serving(app) as url, httpx.AsyncClient(base_url=url, trust_env=False) as client:
         yield client

@@ -48,10 +48,12 @@ async def get_db() -> AsyncGenerator[AsyncSession]:
 @asynccontextmanager
 async def bind_engine(engine: AsyncEngine) -> AsyncIterator[AsyncEngine]:
     """Let `AsyncSessionLocal` use `engine` for the duration of the block, then close its connections."""
+    before = AsyncSessionLocal.kw.get("bind")
     AsyncSessionLocal.configure(bind=engine)
     try:
         yield engine
     finally:
+        AsyncSessionLocal.configure(bind=before)
         await engine.dispose()
 
 

@@ -1,7 +1,5 @@
 """Data that is seeded once for a module is seen by each of its tests, unharmed by the others."""
 
-from collections.abc import AsyncIterator
-
 import httpx
 import pytest
 from sqlalchemy import delete, func, select
@@ -11,12 +9,11 @@ from tests.integration.harness.notes import Note, NoteBase
 
 
 @pytest.fixture(scope="module", autouse=True)
-async def a_hundred_notes(module_session: AsyncSession) -> AsyncIterator[None]:
+async def a_hundred_notes(module_session: AsyncSession) -> None:
     connection = await module_session.connection()
     await connection.run_sync(NoteBase.metadata.create_all)
     module_session.add_all(Note(line=f"seeded {number}") for number in range(100))
     await module_session.commit()
-    yield
 
 
 @pytest.mark.parametrize("round_", [1, 2])

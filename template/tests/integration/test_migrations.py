@@ -1,0 +1,75 @@
+"""The schema is what the migrations make of it, so they are tested on a real server."""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+from alembic import command
+from alembic.script import ScriptDirectory
+
+from tests.harness.databases import Databases, alembic_config
+from tests.harness.isolation import Isolation
+from tests.harness.server import PROJECT, connect_arguments
+
+
+@pytest.fixture
+async def empty_database(databases: Databases) -> AsyncIterator[str]:
+    """The name of a database without any tables."""
+    name = await databases.create_empty()
+    yield name
+    await databases.drop(name)
+
+
+async def tables(databases: Databases, name: str) -> set[str]:
+    connection = await asyncpg.connect(**connect_arguments(databases.server), database=name)
+    rows = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+    await connection.close()
+    return {row["tablename"] for row in rows}
+
+
+def test_there_is_one_head(databases: Databases) -> None:
+    script = ScriptDirectory.from_config(alembic_config(databases.server))
+
+    assert len(script.get_heads()) <= 1
+
+
+@pytest.mark.real_db
+@pytest.mark.ci_critical
+async def test_the_migrations_make_what_the_models_describe(databases: Databases, isolation: Isolation) -> None:
+    await asyncio.to_thread(command.check, alembic_config(databases.url(isolation.database)))
+
+
+async def test_every_migration_can_be_undone_and_done_again(databases: Databases, empty_database: str) -> None:
+    config = alembic_config(databases.url(empty_database))
+
+    await asyncio.to_thread(command.upgrade, config, "head")
+    made = await tables(databases, empty_database)
+    await asyncio.to_thread(command.downgrade, config, "base")
+    left = await tables(databases, empty_database)
+    await asyncio.to_thread(command.upgrade, config, "head")
+
+    assert left <= {"alembic_version"}
+    assert await tables(databases, empty_database) == made
+
+
+@pytest.mark.slow
+async def test_two_replicas_migrate_at_once(databases: Databases, empty_database: str) -> None:
+    url = databases.url(empty_database).render_as_string(hide_password=False)
+
+    async def migrate() -> tuple[int | None, bytes]:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "alembic", "upgrade", "head"),
+            cwd=PROJECT,
+            env=os.environ | {"DATABASE_URL": url, "ENVIRONMENT": "test"},
+            stderr=asyncio.subprocess.PIPE,
+        )
+        _, complaint = await process.communicate()
+        return process.returncode, complaint
+
+    results = await asyncio.gather(migrate(), migrate())
+
+    assert [code for code, _ in results] == [0, 0], results
+    assert "alembic_version" in await tables(databases, empty_database)

@@ -1,0 +1,219 @@
+"""Every error is a problem document (RFC 9457) that says what the client needs to know, and nothing more."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+from fastapi import APIRouter, FastAPI
+from pydantic import BaseModel
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.core.config import Settings
+from app.core.db import create_engine
+from app.core.deps import Session
+from app.core.errors import ConflictError, InvalidInputError, NotFoundError
+from app.main import create_app
+from tests.harness.client import running
+from tests.harness.databases import Databases
+from tests.harness.isolation import Isolation
+from tests.harness.settings import HermeticSettings
+
+SECRET = "a detail of the implementation"
+router = APIRouter(prefix="/problems")
+
+
+class Thing(BaseModel):
+    size: int
+
+
+def database_error(error: type[asyncpg.PostgresError]) -> DBAPIError:
+    return DBAPIError("SELECT 1", {}, error(SECRET))
+
+
+ERRORS: dict[str, Exception] = {
+    "not-found": NotFoundError("There is no such thing."),
+    "conflict": ConflictError("Somebody else has it."),
+    "invalid": InvalidInputError("It makes no sense."),
+    "unique": database_error(asyncpg.UniqueViolationError),
+    "foreign-key": database_error(asyncpg.ForeignKeyViolationError),
+    "serialization": database_error(asyncpg.SerializationError),
+    "deadlock": database_error(asyncpg.DeadlockDetectedError),
+    "lock-timeout": database_error(asyncpg.LockNotAvailableError),
+    "statement-timeout": database_error(asyncpg.QueryCanceledError),
+    "shutdown": database_error(asyncpg.AdminShutdownError),
+    "too-many-connections": database_error(asyncpg.TooManyConnectionsError),
+    "bug": RuntimeError(SECRET),
+    "bad-sql": database_error(asyncpg.UndefinedTableError),
+}
+
+
+@router.get("/raise/{name}")
+async def raise_error(name: str) -> None:
+    raise ERRORS[name]
+
+
+@router.post("/things", status_code=201)
+async def make_thing(thing: Thing) -> Thing:
+    return thing
+
+
+@router.get("/query")
+async def query(session: Session) -> int | None:
+    return await session.scalar(text("SELECT 1"))
+
+
+@router.post("/commit-fails", status_code=201)
+async def fail_to_commit(session: Session) -> None:
+    await session.execute(text("CREATE TEMP TABLE late (n int UNIQUE DEFERRABLE INITIALLY DEFERRED) ON COMMIT DROP"))
+    await session.execute(text("INSERT INTO late VALUES (1), (1)"))
+
+
+@pytest.fixture(scope="module")
+async def app(settings: Settings, test_engine: AsyncEngine) -> AsyncIterator[FastAPI]:
+    app = create_app(settings.model_copy(update={"max_request_bytes": 100}), test_engine)
+    app.include_router(router)
+    async with running(app):
+        yield app
+
+
+def assert_problem(response: httpx.Response, status: int) -> dict[str, Any]:
+    problem: dict[str, Any] = response.json()
+    assert response.status_code == status
+    assert response.headers["content-type"] == "application/problem+json"
+    assert problem["status"] == status
+    assert problem["type"] == "about:blank"
+    assert problem["title"]
+    assert problem["detail"]
+    assert problem["instance"] == response.request.url.path
+    assert problem["request_id"] == response.headers["x-request-id"]
+    assert SECRET not in response.text
+    return problem
+
+
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [
+        ("not-found", 404),
+        ("conflict", 409),
+        ("invalid", 422),
+        ("unique", 409),
+        ("foreign-key", 409),
+        ("serialization", 503),
+        ("deadlock", 503),
+        ("lock-timeout", 503),
+        ("statement-timeout", 503),
+        ("shutdown", 503),
+        ("too-many-connections", 503),
+        ("bug", 500),
+        ("bad-sql", 500),
+    ],
+)
+async def test_an_error_becomes_a_problem(client: httpx.AsyncClient, name: str, status: int) -> None:
+    response = await client.get(f"/problems/raise/{name}")
+
+    assert_problem(response, status)
+    assert ("retry-after" in response.headers) == (status == 503)
+
+
+async def test_an_unknown_path(client: httpx.AsyncClient) -> None:
+    assert_problem(await client.get("/problems/nowhere"), 404)
+
+
+async def test_a_method_that_is_not_allowed(client: httpx.AsyncClient) -> None:
+    response = await client.delete("/problems/things")
+
+    assert_problem(response, 405)
+    assert response.headers["allow"] == "POST"
+
+
+@pytest.mark.parametrize(
+    ("body", "location"),
+    [({"size": "large"}, ["body", "size"]), ({}, ["body", "size"]), ([], ["body"])],
+)
+async def test_an_invalid_body_says_what_is_wrong(client: httpx.AsyncClient, body: Any, location: list[str]) -> None:
+    problem = assert_problem(await client.post("/problems/things", json=body), 422)
+
+    assert [error["location"] for error in problem["errors"]] == [location]
+    assert problem["errors"][0]["message"]
+
+
+async def test_a_body_that_is_no_json(client: httpx.AsyncClient) -> None:
+    headers = {"content-type": "application/json"}
+
+    assert_problem(await client.post("/problems/things", content=b'{"size": ', headers=headers), 422)
+
+
+async def test_a_body_that_says_it_is_too_large(client: httpx.AsyncClient) -> None:
+    assert_problem(await client.post("/problems/things", content=b" " * 101), 413)
+
+
+async def test_a_body_that_turns_out_to_be_too_large(client: httpx.AsyncClient) -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            yield b" " * 10
+
+    headers = {"content-type": "application/json"}
+    assert_problem(await client.post("/problems/things", content=endless(), headers=headers), 413)
+
+
+async def test_a_body_of_just_the_allowed_size(client: httpx.AsyncClient) -> None:
+    body = b'{"size": 1}'.ljust(100)
+    headers = {"content-type": "application/json"}
+
+    assert (await client.post("/problems/things", content=body, headers=headers)).status_code == 201
+
+
+async def test_a_failing_commit_is_never_a_success(client: httpx.AsyncClient) -> None:
+    assert_problem(await client.post("/problems/commit-fails"), 409)
+
+
+@pytest.mark.real_db
+@pytest.mark.ci_critical
+async def test_a_failing_commit_is_never_a_success_over_a_socket(live_client: httpx.AsyncClient) -> None:
+    assert_problem(await live_client.post("/problems/commit-fails"), 409)
+
+
+async def test_a_500_over_a_socket(live_client: httpx.AsyncClient) -> None:
+    assert_problem(await live_client.get("/problems/raise/bug"), 500)
+
+
+@pytest.mark.parametrize("path", ["/health/ready", "/problems/query"])
+async def test_a_database_that_is_away(path: str) -> None:
+    settings = HermeticSettings(environment="test", database_url="postgresql+asyncpg://nobody@127.0.0.1:1/none")
+    app = create_app(settings)
+    app.include_router(router)
+
+    async with running(app):
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test", trust_env=False) as client:
+            response = await client.get(path)
+            alive = await client.get("/health")
+
+    assert_problem(response, 503)
+    assert response.headers["retry-after"]
+    assert alive.status_code == 200
+
+
+@pytest.mark.real_db
+async def test_a_pool_that_is_exhausted(isolation: Isolation, databases: Databases) -> None:
+    url = databases.url(isolation.database).render_as_string(hide_password=False)
+    settings = HermeticSettings(
+        environment="test", database_url=url, db_pool_size=1, db_max_overflow=0, db_pool_timeout=0.1
+    )
+    engine = create_engine(settings)
+    app = create_app(settings, engine)
+    app.include_router(router)
+
+    async with running(app), engine.connect() as held:
+        await held.execute(text("SELECT 1"))
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test", trust_env=False) as client:
+            response = await asyncio.wait_for(client.get("/problems/query"), timeout=5)
+
+    assert_problem(response, 503)
+    assert response.headers["retry-after"]
