@@ -1,0 +1,135 @@
+"""Settings are checked before anything starts, and say what is wrong without repeating a secret."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from app.core.config import Section, Settings, explain
+from tests.harness.server import PROJECT
+from tests.harness.settings import HermeticSettings
+
+URL = "postgresql+asyncpg://app:a-long-password@db.internal/app"
+
+
+def refusal(**values: object) -> str:
+    with pytest.raises(ValidationError) as error:
+        HermeticSettings(**values)
+    return explain(error.value)
+
+
+def test_the_safest_environment_is_the_default() -> None:
+    settings = HermeticSettings(database_url=URL)
+
+    assert settings.environment == "production"
+    assert settings.host == "127.0.0.1"
+    assert not settings.api_docs
+
+
+def test_development_shows_the_documentation() -> None:
+    assert HermeticSettings(environment="development", database_url=URL).api_docs
+
+
+def test_a_missing_url_is_named() -> None:
+    assert refusal() == "DATABASE_URL Field required"
+
+
+@pytest.mark.parametrize("url", ["postgresql://app@db/app", "sqlite+aiosqlite:///x.db", "nonsense", ""])
+def test_only_asyncpg_will_do(url: str) -> None:
+    assert refusal(database_url=url) == "DATABASE_URL must be a URL that begins with postgresql+asyncpg://"
+
+
+def test_a_refused_url_is_not_repeated() -> None:
+    assert "hunter2" not in refusal(database_url="postgresql://app:hunter2@db/app")
+
+
+@pytest.mark.parametrize("password", ["postgres", "password", "change-me", "secret"])
+def test_production_refuses_an_example_password(password: str) -> None:
+    assert "example password" in refusal(database_url=f"postgresql+asyncpg://app:{password}@db/app")
+
+
+def test_an_example_password_will_do_elsewhere() -> None:
+    settings = HermeticSettings(environment="test", database_url="postgresql+asyncpg://app:postgres@db/app")
+
+    assert settings.database.password == "postgres"
+
+
+def test_the_password_is_hidden_when_the_url_is_printed() -> None:
+    assert "a-long-password" not in str(HermeticSettings(database_url=URL).database)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("environment", "staging"),
+        ("port", 70000),
+        ("workers", 0),
+        ("log_level", "LOUD"),
+        ("max_request_bytes", 0),
+        ("db_pool_size", 0),
+        ("db_pool_timeout", 0),
+        ("db_statement_timeout", -1),
+    ],
+)
+def test_a_value_out_of_range_is_named(name: str, value: object) -> None:
+    assert refusal(database_url=URL, **{name: value}).startswith(name.upper())
+
+
+def test_values_come_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DATABASE_URL", URL)
+    monkeypatch.setenv("CORS_ORIGINS", "https://a.example, https://b.example")
+    monkeypatch.setenv("DB_POOL_SIZE", "3")
+    monkeypatch.setenv("LOG_LEVEL", "")
+
+    settings = Settings()
+
+    assert settings.cors_origins == ("https://a.example", "https://b.example")
+    assert settings.db_pool_size == 3
+    assert settings.log_level == "INFO"
+
+
+def test_values_come_from_the_env_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    (tmp_path / ".env").write_text(f"DATABASE_URL={URL}\n")
+
+    assert Settings().database_url == URL
+
+
+def test_a_feature_may_have_a_section_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    class MailSettings(Section):
+        mail_sender: str
+
+    monkeypatch.setenv("MAIL_SENDER", "me@example.com")
+
+    assert MailSettings().mail_sender == "me@example.com"
+
+
+@pytest.mark.parametrize("name", [".env.example", ".env.test.example"])
+def test_the_example_files_name_only_variables_that_exist(name: str) -> None:
+    known = {field.upper() for field in Settings.model_fields} | {"TEST_DATABASE_URL"}
+    lines = [line.lstrip("# ") for line in (PROJECT / name).read_text().splitlines()]
+    named = {line.split("=")[0] for line in lines if "=" in line and line.split("=")[0].isupper()}
+
+    assert named <= known
+    if name == ".env.example":
+        assert named == known - {"TEST_DATABASE_URL"}
+
+
+@pytest.mark.slow
+def test_the_service_does_not_start_with_bad_settings(tmp_path: Path) -> None:
+    environment = {"DATABASE_URL": "postgresql://app:hunter2@db/app", "PORT": "many", "PYTHONPATH": str(PROJECT)}
+
+    done = subprocess.run(
+        [sys.executable, "-m", "app"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[0] == "The service cannot start with these settings:"
+    assert "DATABASE_URL must be a URL that begins with postgresql+asyncpg://" in done.stderr
+    assert "PORT Input should be a valid integer" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "hunter2" not in done.stderr
