@@ -1,7 +1,7 @@
 """The composition root: everything the service is made of, put together in one place."""
 
 import tomllib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -37,7 +37,7 @@ def create_app(settings: Settings | None = None, engine: AsyncEngine | None = No
     load_models()
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         async with bind_engine(engine or create_engine(settings)) as app.state.engine:
             yield
 

@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -24,7 +24,7 @@ PROJECT = Path(__file__).parent.parent
 
 
 @contextmanager
-def environment() -> Iterator[dict[str, str]]:
+def environment() -> Generator[dict[str, str]]:
     """Yield the variables for a command: those given, and DATABASE_URL and ENVIRONMENT in any case."""
     given = {name: value for name, value in dotenv_values(PROJECT / ".env").items() if value} | dict(os.environ)
     variables = {"ENVIRONMENT": "development", "LOG_FORMAT": "console"} | given

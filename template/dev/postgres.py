@@ -18,7 +18,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -159,7 +159,7 @@ class Server:
 
 
 @contextmanager
-def throw_away_server() -> Iterator[Server]:
+def throw_away_server() -> Generator[Server]:
     """Run a server that is fast and forgets everything: in memory where that is possible, gone after the block.
 
     Raises:
@@ -178,7 +178,7 @@ def throw_away_server() -> Iterator[Server]:
 
 
 @contextmanager
-def kept_server(home: Path) -> Iterator[Server]:
+def kept_server(home: Path) -> Generator[Server]:
     """Run, or join, the server that keeps its data in `home`. The last one to leave stops it.
 
     Raises:
@@ -206,7 +206,7 @@ def kept_server(home: Path) -> Iterator[Server]:
 
 
 @contextmanager
-def readable_programs(account: Account) -> Iterator[Path]:
+def readable_programs(account: Account) -> Generator[Path]:
     """Yield the folder of PostgreSQL's programs, or of a copy that `account` may read.
 
     Raises:

@@ -5,7 +5,7 @@ the engine and its connections live for the whole session, and an asyncpg connec
 opened on. With the default, a loop for each test, the second test would fail with "attached to a different loop".
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 import httpx
 import pytest
@@ -26,7 +26,7 @@ pytest_plugins = ["tests.harness.plugin"]
 
 
 @pytest.fixture(scope="session")
-async def databases(request: pytest.FixtureRequest) -> AsyncIterator[Databases]:
+async def databases(request: pytest.FixtureRequest) -> AsyncGenerator[Databases]:
     """The databases of this worker."""
     databases = Databases(server_of(request.config), *run_and_worker())
     await databases.open()
@@ -43,7 +43,7 @@ def settings(databases: Databases) -> Settings:
 
 
 @pytest.fixture(scope="session")
-async def isolated(databases: Databases) -> AsyncIterator[Isolation]:
+async def isolated(databases: Databases) -> AsyncGenerator[Isolation]:
     """Decides, test by test, which database the engine is connected to."""
     isolation = Isolation(databases)
     yield isolation
@@ -51,7 +51,7 @@ async def isolated(databases: Databases) -> AsyncIterator[Isolation]:
 
 
 @pytest.fixture(scope="session")
-async def test_engine(settings: Settings, isolated: Isolation) -> AsyncIterator[AsyncEngine]:
+async def test_engine(settings: Settings, isolated: Isolation) -> AsyncGenerator[AsyncEngine]:
     """The application's engine, made the way the application makes it."""
     engine = create_engine(settings)
     isolated.attach(engine)
@@ -60,7 +60,7 @@ async def test_engine(settings: Settings, isolated: Isolation) -> AsyncIterator[
 
 
 @pytest.fixture(scope="session")
-async def app(settings: Settings, test_engine: AsyncEngine) -> AsyncIterator[FastAPI]:
+async def app(settings: Settings, test_engine: AsyncEngine) -> AsyncGenerator[FastAPI]:
     """The application, started."""
     async with running(create_app(settings, test_engine)) as app:
         yield app
@@ -69,7 +69,7 @@ async def app(settings: Settings, test_engine: AsyncEngine) -> AsyncIterator[Fas
 @pytest.fixture
 async def isolation(
     request: pytest.FixtureRequest, isolated: Isolation, test_engine: AsyncEngine
-) -> AsyncIterator[Isolation]:
+) -> AsyncGenerator[Isolation]:
     """The database of one test: the sandbox, or with the marker `real_db` one of its own. Red if it is left untidy."""
     node, databases = request.node, isolated.databases
     private = None
@@ -95,7 +95,7 @@ async def isolation(
 
 
 @pytest.fixture(scope="module")
-async def module_session(isolated: Isolation, test_engine: AsyncEngine) -> AsyncIterator[AsyncSession]:
+async def module_session(isolated: Isolation, test_engine: AsyncEngine) -> AsyncGenerator[AsyncSession]:
     """A session for data that is seeded once for a module: its tests see what it has committed, and cannot harm it."""
     isolated.sandbox.open_frame()
     async with AsyncSession(test_engine, expire_on_commit=False) as session:
@@ -106,7 +106,7 @@ async def module_session(isolated: Isolation, test_engine: AsyncEngine) -> Async
 @pytest.fixture
 async def db_session(
     request: pytest.FixtureRequest, isolation: Isolation, test_engine: AsyncEngine
-) -> AsyncIterator[AsyncSession]:
+) -> AsyncGenerator[AsyncSession]:
     """A session of the test's own, on the database that the application uses.
 
     What it has not committed is committed before a request of `client`, so that the application sees it; and whatever
@@ -124,7 +124,7 @@ async def db_session(
 @pytest.fixture
 async def client(
     request: pytest.FixtureRequest, app: FastAPI, isolation: Isolation
-) -> AsyncIterator[httpx.AsyncClient]:
+) -> AsyncGenerator[httpx.AsyncClient]:
     """An HTTP client for the application, with no credentials."""
     repeats = request.node.get_closest_marker("repeats")
     transport = Transport(app, isolation, most_repetitions=repeats.args[0] if repeats else 5)
@@ -133,7 +133,7 @@ async def client(
 
 
 @pytest.fixture
-async def live_client(app: FastAPI, isolation: Isolation) -> AsyncIterator[httpx.AsyncClient]:
+async def live_client(app: FastAPI, isolation: Isolation) -> AsyncGenerator[httpx.AsyncClient]:
     """An HTTP client for the application behind a real server and a real socket.
 
     It shows what `client` cannot: what a client receives before the application is done with the request.

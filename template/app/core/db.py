@@ -1,6 +1,6 @@
 """The database: the declarative base, the engine, and the session a request works in."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, ClassVar
@@ -46,7 +46,7 @@ async def get_db() -> AsyncGenerator[AsyncSession]:
 
 
 @asynccontextmanager
-async def bind_engine(engine: AsyncEngine) -> AsyncIterator[AsyncEngine]:
+async def bind_engine(engine: AsyncEngine) -> AsyncGenerator[AsyncEngine]:
     """Let `AsyncSessionLocal` use `engine` for the duration of the block, then close its connections."""
     before = AsyncSessionLocal.kw.get("bind")
     AsyncSessionLocal.configure(bind=engine)

@@ -4,7 +4,7 @@ Services raise a `ServiceError`; every error leaves the service as a problem doc
 are recognised by SQLSTATE, PostgreSQL's manual, appendix "PostgreSQL Error Codes".
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any
@@ -121,7 +121,7 @@ def problem_response(
 
 
 @contextmanager
-def unique_violation_as(error: ServiceError) -> Iterator[None]:
+def unique_violation_as(error: ServiceError) -> Generator[None]:
     """Raise `error` instead, when a flush in the block violates a unique constraint."""
     try:
         yield
@@ -146,7 +146,7 @@ def install_error_handlers(app: FastAPI) -> None:
 
 
 async def _handle_http(request: Request, error: HTTPException) -> ProblemResponse:
-    return problem_response(request.url.path, error.status_code, str(error.detail), headers=error.headers)
+    return problem_response(request.url.path, error.status_code, error.detail, headers=error.headers)
 
 
 async def _handle_validation(request: Request, error: RequestValidationError) -> ProblemResponse:

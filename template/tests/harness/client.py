@@ -1,7 +1,7 @@
 """An HTTP client that calls the application directly: no network, and no server to start."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import httpx
@@ -32,7 +32,7 @@ class Transport(httpx.ASGITransport):
 
 
 @asynccontextmanager
-async def running(app: FastAPI) -> AsyncIterator[FastAPI]:
+async def running(app: FastAPI) -> AsyncGenerator[FastAPI]:
     """Run the application's lifespan in a task of its own.
 
     A fixture is set up in one task and torn down in another, which a task group inside the lifespan would not survive.

@@ -1,6 +1,8 @@
 """Which database a test works on, and what it left behind."""
 
 import asyncio
+import gc
+import warnings
 from typing import Any
 
 import pytest
@@ -52,8 +54,10 @@ class Isolation:
         else:
             await self.engine.dispose()
             self.database = self.databases.name
-        if faults:
-            await self.engine.dispose()  # Nothing of this test is to be handed to the next one.
+        if faults:  # Nothing of this test is to be handed to the next one, nor its warnings.
+            await self.engine.dispose()
+            with warnings.catch_warnings(action="ignore"):
+                gc.collect()
         if self.sandbox.is_spoilt:
             await self.renew()
         return faults

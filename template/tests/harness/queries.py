@@ -1,7 +1,7 @@
 """What a request asks the database: counted, limited, and searched for the same query over and over (N+1)."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -23,7 +23,7 @@ def _note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
 
 
 @contextmanager
-def recording() -> Iterator[list[str]]:
+def recording() -> Generator[list[str]]:
     """Yield a list that fills with the statements that run in the block, and in tasks that it starts."""
     statements: list[str] = []
     token = _recorders.set((*_recorders.get(), statements))
@@ -34,7 +34,7 @@ def recording() -> Iterator[list[str]]:
 
 
 @contextmanager
-def query_budget(most: int) -> Iterator[list[str]]:
+def query_budget(most: int) -> Generator[list[str]]:
     """Fail if more than `most` statements run in the block."""
     with recording() as statements:
         yield statements

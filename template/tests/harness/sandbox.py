@@ -21,7 +21,7 @@ import asyncio
 import enum
 import itertools
 import re
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from functools import lru_cache
@@ -36,8 +36,9 @@ WRITE = re.compile(r"\b(insert|update|delete|merge|nextval|setval|set_config|loc
 CHECK_DEFERRED = "SAVEPOINT deferred;SET CONSTRAINTS ALL IMMEDIATE;ROLLBACK TO deferred;RELEASE deferred"
 """Runs the checks that a server puts off until COMMIT, and leaves the constraints as they were."""
 
-TAKE_CENSUS = """
-    SELECT string_agg(format('SELECT count(*), max(xmin::text::bigint) FROM %s', oid::regclass), ' UNION ALL ')
+PREPARE_CENSUS = """
+    SELECT concat('SELECT count(*), max(oid::bigint) FROM pg_class',
+        string_agg(format(' UNION ALL SELECT count(*), max(xmin::text::bigint) FROM %s', oid::regclass), ''))
     FROM pg_class
     WHERE relkind = 'r' AND relnamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)
 """
@@ -158,7 +159,7 @@ class VirtualConnection:
         return VirtualTransaction(self._sandbox, self)
 
     @asynccontextmanager
-    async def statement(self, sql: str) -> AsyncIterator[None]:
+    async def statement(self, sql: str) -> AsyncGenerator[None]:
         """Let one statement run in the block; outside of a transaction, in one of its own."""
         if self.is_closed():
             raise asyncpg.InterfaceError("connection is closed")
@@ -185,7 +186,8 @@ class VirtualConnection:
     async def execute(self, sql: str, *arguments: object, **options: Any) -> str:
         """Run a statement and return its status."""
         async with self.statement(sql):
-            return await self._real.execute(sql, *arguments, **options)
+            status: str = await self._real.execute(sql, *arguments, **options)
+            return status
 
     async def executemany(self, sql: str, arguments: Any, **options: Any) -> None:
         """Run a statement once for each of the arguments."""
@@ -240,6 +242,10 @@ class VirtualConnection:
         raise SandboxError(f"The sandbox has no `{name}` of asyncpg; {ADVICE}")
 
 
+Waiting = tuple[asyncio.Future[None], VirtualTransaction, tuple[int, ...]]
+"""Who waits for a turn: the turn, the transaction, and the numbers of those it may stand on."""
+
+
 class Frame:
     """One level of what is rolled back together: the test's, and around it that of data seeded for a module."""
 
@@ -264,12 +270,12 @@ class Sandbox:
         self._loop = asyncio.get_running_loop()
         self._frames: list[Frame] = []
         self._stack: list[VirtualTransaction] = []
-        self._queue: list[tuple[asyncio.Future[None], VirtualTransaction, tuple[int, ...]]] = []
+        self._queue: list[Waiting] = []
         self._moved = asyncio.Event()
         self._faults: list[str] = []
         self._doubt: str | None = None
         self._debt = ""
-        self._census: str | None = None
+        self._census = ""
         self._contents: Any = None
         self.is_spoilt = False
         """Whether the database is no longer what it was: it has to be made anew."""
@@ -281,12 +287,11 @@ class Sandbox:
         self._check_loop()
         async with self.mutex:
             if self.real is None or self.real.is_closed():
-                settings = dict(arguments.pop("server_settings", {}))
-                settings["idle_in_transaction_session_timeout"] = "0"  # A debugger may stop the test for long.
-                arguments["database"] = self.database
-                self.real = await asyncpg.connect(**arguments, server_settings=settings)
+                never = {"idle_in_transaction_session_timeout": "0"}  # A debugger may stop the test for long.
+                arguments["server_settings"] = arguments.get("server_settings", {}) | never
+                self.real = await asyncpg.connect(**arguments | {"database": self.database})
                 self.codecs.clear()
-                self._census = await self.real.fetchval(TAKE_CENSUS)
+                self._census = await self.real.fetchval(PREPARE_CENSUS)
                 self._contents = await self._read_contents()
         return VirtualConnection(self)
 
@@ -316,6 +321,7 @@ class Sandbox:
         if self.real.is_in_transaction():
             await self._send(frame.end)
         elif frame.has_begun:
+            self.is_spoilt = True
             faults.append(f"raw SQL ended the sandbox's transaction; {ADVICE}")
         if not self._frames and frame.has_begun and self._contents != await self._read_contents():
             self.is_spoilt = True
@@ -324,7 +330,8 @@ class Sandbox:
 
     def take_faults(self) -> list[str]:
         """Return the faults noted so far, and forget them."""
-        faults, self._faults = list(dict.fromkeys(self._faults)), []
+        faults = list(dict.fromkeys(self._faults))
+        self._faults.clear()
         return faults
 
     async def commit_for_inspection(self) -> bool:
@@ -392,6 +399,9 @@ class Sandbox:
         if transaction.state in (State.LIFTED, State.LOST):
             transaction.state = State.DONE
             return
+        if not self.real.is_in_transaction():  # Raw SQL has ended everything; `close_frame` reports it.
+            self._end(transaction, committed=False)
+            return
         self._check_open(transaction)
         await self._lift_what_covers(transaction)
         if self._stack[-1] is not transaction:
@@ -405,7 +415,7 @@ class Sandbox:
         await self._settle()
 
     @asynccontextmanager
-    async def turn(self, transaction: VirtualTransaction, sql: str) -> AsyncIterator[None]:
+    async def turn(self, transaction: VirtualTransaction, sql: str) -> AsyncGenerator[None]:
         """Let a transaction run its next statement in the block, on top of the stack.
 
         Raises:
@@ -530,8 +540,8 @@ class Sandbox:
             await self.real.execute(debt + sql)
 
     async def _read_contents(self) -> Any:
-        """Return how many rows each table has, and the newest of the transactions that wrote them."""
-        return await self.real.fetch(self._census) if self._census else []
+        """Return how many tables there are, how many rows they have, and the newest transactions that wrote them."""
+        return await self.real.fetch(self._census)
 
     def _report(self, fault: str) -> SandboxError:
         """Note a fault for the end of the test - the application may swallow the error - and return it as an error."""

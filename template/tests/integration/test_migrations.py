@@ -3,7 +3,7 @@
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 import asyncpg
 import pytest
@@ -16,7 +16,7 @@ from tests.harness.server import PROJECT, connect_arguments
 
 
 @pytest.fixture
-async def empty_database(databases: Databases) -> AsyncIterator[str]:
+async def empty_database(databases: Databases) -> AsyncGenerator[str]:
     """The name of a database without any tables."""
     name = await databases.create_empty()
     yield name

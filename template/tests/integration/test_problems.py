@@ -1,7 +1,7 @@
 """Every error is a problem document (RFC 9457) that says what the client needs to know, and nothing more."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import asyncpg
@@ -9,7 +9,7 @@ import httpx
 import pytest
 from fastapi import APIRouter, FastAPI
 from pydantic import BaseModel
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -64,7 +64,7 @@ async def make_thing(thing: Thing) -> Thing:
 
 @router.get("/query")
 async def query(session: Session) -> int | None:
-    return await session.scalar(text("SELECT 1"))
+    return await session.scalar(select(1))
 
 
 @router.post("/commit-fails", status_code=201)
@@ -74,7 +74,7 @@ async def fail_to_commit(session: Session) -> None:
 
 
 @pytest.fixture(scope="module")
-async def app(settings: Settings, test_engine: AsyncEngine) -> AsyncIterator[FastAPI]:
+async def app(settings: Settings, test_engine: AsyncEngine) -> AsyncGenerator[FastAPI]:
     app = create_app(settings.model_copy(update={"max_request_bytes": 100}), test_engine)
     app.include_router(router)
     async with running(app):
@@ -153,7 +153,7 @@ async def test_a_body_that_says_it_is_too_large(client: httpx.AsyncClient) -> No
 
 
 async def test_a_body_that_turns_out_to_be_too_large(client: httpx.AsyncClient) -> None:
-    async def endless() -> AsyncIterator[bytes]:
+    async def endless() -> AsyncGenerator[bytes]:
         while True:
             yield b" " * 10
 

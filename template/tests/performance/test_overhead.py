@@ -38,7 +38,7 @@ async def seconds(work: Callable[[], Awaitable[object]]) -> float:
     return perf_counter() - started
 
 
-async def test_the_plumbing_costs_less_than_three_bare_requests(
+async def test_the_plumbing_costs_little(
     client: httpx.AsyncClient, bare_client: httpx.AsyncClient, record_property: Callable[[str, object], None]
 ) -> None:
     """A benchmark: both are measured in turns, so that whatever slows the machine down slows both."""

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -14,7 +15,7 @@ from tests.harness.settings import HermeticSettings
 URL = "postgresql+asyncpg://app:a-long-password@db.internal/app"
 
 
-def refusal(**values: object) -> str:
+def refusal(**values: Any) -> str:
     with pytest.raises(ValidationError) as error:
         HermeticSettings(**values)
     return explain(error.value)
@@ -73,7 +74,7 @@ def test_the_password_is_hidden_when_the_url_is_printed() -> None:
         ("db_statement_timeout", -1),
     ],
 )
-def test_a_value_out_of_range_is_named(name: str, value: object) -> None:
+def test_a_value_out_of_range_is_named(name: str, value: Any) -> None:
     assert refusal(database_url=URL, **{name: value}).startswith(name.upper())
 
 

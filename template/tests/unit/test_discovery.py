@@ -1,7 +1,7 @@
 """A folder under `app/` takes part by being there."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -34,7 +34,7 @@ class WeatherSettings(Section):
 
 
 @pytest.fixture
-def feature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def feature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Path]:
     """A feature in a folder of its own, beside those in `app/`."""
     folder = tmp_path / "weather"
     folder.mkdir()

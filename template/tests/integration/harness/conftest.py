@@ -1,6 +1,6 @@
 """The application under test here is the service with one more router, and one more table in its database."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 import pytest
 from fastapi import FastAPI
@@ -14,7 +14,7 @@ from tests.integration.harness.notes import NoteBase, gate, router
 
 
 @pytest.fixture(scope="package")
-async def app(settings: Settings, test_engine: AsyncEngine) -> AsyncIterator[FastAPI]:
+async def app(settings: Settings, test_engine: AsyncEngine) -> AsyncGenerator[FastAPI]:
     app = create_app(settings, test_engine)
     app.include_router(router)
     async with running(app):

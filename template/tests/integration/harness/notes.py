@@ -6,7 +6,7 @@ from datetime import datetime
 
 from fastapi import APIRouter, BackgroundTasks, Request
 from pydantic import BaseModel, ConfigDict
-from sqlalchemy import DateTime, String, select, text
+from sqlalchemy import DateTime, String, insert, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -27,7 +27,7 @@ class Note(NoteBase):
     id: Mapped[int] = mapped_column(primary_key=True)
     line: Mapped[str] = mapped_column(String(50), unique=True)
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=text("clock_timestamp()"))
-    deleted: Mapped[bool] = mapped_column(default=False)
+    deleted: Mapped[bool] = mapped_column(server_default=text("false"))
 
 
 class NoteRead(BaseModel):
@@ -139,7 +139,7 @@ async def write_while_another_reads(session: Session, first: str, second: str) -
 async def engine(request: Request, line: str) -> None:
     """Work with the engine instead of a session."""
     async with request.app.state.engine.begin() as connection:
-        await connection.execute(Note.__table__.insert().values(line=line, deleted=False))
+        await connection.execute(insert(Note).values(line=line))
 
 
 @router.post("/background", status_code=202)
@@ -202,5 +202,5 @@ async def autocommit(request: Request, line: str) -> None:
     """Work without transactions: each statement commits by itself."""
     connection = request.app.state.engine.execution_options(isolation_level="AUTOCOMMIT").connect()
     async with connection as plain:
-        await plain.execute(Note.__table__.insert().values(line=line, deleted=False))
+        await plain.execute(insert(Note).values(line=line))
         await plain.rollback()

@@ -5,12 +5,16 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import Executable, delete, func, insert, select, text, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from app.core.db import AsyncSessionLocal
 from app.core.errors import sqlstate
+from tests.harness.databases import Databases
+from tests.harness.isolation import Isolation
+from tests.harness.sandbox import Sandbox
+from tests.harness.server import connect_arguments
 from tests.integration.harness.notes import Note
 
 pytestmark = pytest.mark.real_db
@@ -41,8 +45,8 @@ async def test_serializable_transactions_conflict(test_engine: AsyncEngine) -> N
     async with engine.connect() as first, engine.connect() as second:
         await first.execute(count)
         await second.execute(count)
-        await first.execute(Note.__table__.insert().values(line="a", deleted=False))
-        await second.execute(Note.__table__.insert().values(line="b", deleted=False))
+        await first.execute(insert(Note).values(line="a"))
+        await second.execute(insert(Note).values(line="b"))
         await first.commit()
         with pytest.raises(DBAPIError) as error:
             await second.commit()
@@ -75,9 +79,12 @@ async def test_commit_frees_an_advisory_lock(test_engine: AsyncEngine) -> None:
 async def test_a_notification_arrives(test_engine: AsyncEngine) -> None:
     heard: asyncio.Queue[str] = asyncio.Queue()
 
+    def hear(*news: str) -> None:
+        heard.put_nowait(news[-1])
+
     async with test_engine.connect() as listener, test_engine.begin() as speaker:
         driver: Any = (await listener.get_raw_connection()).driver_connection
-        await driver.add_listener("news", lambda *news: heard.put_nowait(news[-1]))
+        await driver.add_listener("news", hear)
         await speaker.execute(text("NOTIFY news, 'hello'"))
         await speaker.commit()
         assert await asyncio.wait_for(heard.get(), timeout=5) == "hello"
@@ -90,3 +97,28 @@ async def test_another_connection_sees_what_was_committed(db_session: AsyncSessi
 
     async with AsyncSessionLocal() as other:
         assert (await other.scalars(select(Note.line))).all() == ["for all to see"]
+
+
+@pytest.mark.parametrize(
+    "leak",
+    [insert(Note).values(line="new"), update(Note).values(line="other"), delete(Note), text("CREATE TABLE more ()")],
+    ids=["insert", "update", "delete", "create"],
+)
+async def test_the_sandbox_notices_what_others_store(
+    test_engine: AsyncEngine, isolation: Isolation, databases: Databases, leak: Executable
+) -> None:
+    async with test_engine.begin() as stranger:
+        await stranger.execute(insert(Note).values(line="old"))
+    sandbox = Sandbox(isolation.database)
+
+    clean: list[str] = []
+    for faults in (clean, ["rows were stored that outlive the test"]):
+        sandbox.open_frame()
+        connection = await sandbox.connect(**connect_arguments(databases.server))
+        await connection.execute("SELECT 1")
+        if faults:
+            async with test_engine.begin() as stranger:
+                await stranger.execute(leak)
+        assert await sandbox.close_frame() == faults
+
+    await sandbox.close()
