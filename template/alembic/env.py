@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from logging.config import dictConfig
 
 from alembic import context
 from alembic.util import CommandError
@@ -13,6 +14,7 @@ from sqlalchemy.pool import NullPool
 from app.core.config import Settings, explain, load
 from app.core.db import Base
 from app.core.discovery import load_models
+from app.core.logging import logging_config
 
 # Any number, as long as every replica of this service uses the same one.
 MIGRATION_LOCK = 7_234_815
@@ -25,10 +27,14 @@ load_models()
 def database_url() -> str:
     """Return the URL that a caller passed in `config.attributes`, or that of the settings."""
     given: str | None = context.config.attributes.get("database_url")
+    if given is not None:
+        return given
     try:
-        return given or load(Settings).database_url
+        settings = load(Settings)
     except ValidationError as error:
         raise CommandError(explain(error)) from error
+    dictConfig(logging_config(settings))
+    return settings.database_url
 
 
 def migrate(connection: Connection) -> None:
