@@ -12,12 +12,10 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from app.core.config import Settings, explain, load
-from app.core.db import Base
+from app.core.db import MIGRATION_LOCK, Base
 from app.core.discovery import load_models
 from app.core.logging import logging_config
 
-# Any number, as long as every replica of this service uses the same one.
-MIGRATION_LOCK = 7_234_815
 # A migration that has to wait for a lock blocks everyone who comes after it, so it gives up early and can be run again.
 LOCK_TIMEOUT = "10s"
 

@@ -86,7 +86,7 @@ async def isolation(
         keep = await isolated.sandbox.commit_for_inspection()
     faults = await isolated.end()
     if keep:
-        node.add_report_section("call", "database", await databases.keep(private or databases.name, node.name))
+        node.add_report_section("teardown", "database", await databases.keep(private or databases.name, node.name))
         if private is None:
             await isolated.renew()
     elif private is not None:

@@ -15,6 +15,9 @@ from sqlalchemy.pool import NullPool
 from app.core.config import Settings
 from app.core.errors import DatabaseUnavailableError
 
+MIGRATION_LOCK = 7_234_815
+"""The advisory lock that lets one replica migrate at a time. Any number will do, as long as all use the same."""
+
 
 class Base(DeclarativeBase):
     """The base of every model. Constraints get predictable names, so that migrations can refer to them."""

@@ -120,6 +120,9 @@ class Databases:
         """Set the database of a failed test aside, and return the command that opens it."""
         kept = f"{PREFIX}_failed_{re.sub(r'[^a-z0-9]+', '_', test.lower())}"[:LONGEST_NAME]
         await self.drop(kept)
+        await self._lease.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = $1", name
+        )
         await self._lease.execute(f'ALTER DATABASE "{name}" RENAME TO "{kept}"')
         return f"psql '{self.url(kept).set(drivername='postgresql').render_as_string(hide_password=False)}'"
 

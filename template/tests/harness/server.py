@@ -97,7 +97,7 @@ class EmbeddedServer:
         self._url = self._process.stdout.readline().strip()
         if not self._url:
             _, complaint = self._process.communicate()
-            raise HarnessError(f"{complaint.strip()} Name a server of your own in TEST_DATABASE_URL: {DRIVER}://...")
+            raise HarnessError(f"{complaint.strip()}\nName a server of your own in TEST_DATABASE_URL: {DRIVER}://...")
 
     @property
     def url(self) -> URL:

@@ -10,6 +10,7 @@ import pytest
 from alembic import command
 from alembic.script import ScriptDirectory
 
+from app.core.db import MIGRATION_LOCK
 from tests.harness.databases import Databases, alembic_config
 from tests.harness.isolation import Isolation
 from tests.harness.server import PROJECT, connect_arguments
@@ -58,18 +59,29 @@ async def test_every_migration_can_be_undone_and_done_again(databases: Databases
 @pytest.mark.slow
 async def test_two_replicas_migrate_at_once(databases: Databases, empty_database: str) -> None:
     url = databases.url(empty_database).render_as_string(hide_password=False)
+    third = await asyncpg.connect(**connect_arguments(databases.server), database=empty_database)
+    connected = "SELECT count(*) FROM pg_stat_activity WHERE datname = $1"
 
-    async def migrate() -> tuple[int | None, bytes]:
+    async def migrate() -> tuple[int | None, str]:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "alembic", "upgrade", "head"),
             cwd=PROJECT,
             env=os.environ | {"DATABASE_URL": url, "ENVIRONMENT": "test"},
-            stderr=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
         )
-        _, complaint = await process.communicate()
-        return process.returncode, complaint
+        output, _ = await process.communicate()
+        return process.returncode, output.decode()
 
-    results = await asyncio.gather(migrate(), migrate())
+    await third.execute("SELECT pg_advisory_lock($1::bigint)", MIGRATION_LOCK)
+    both = asyncio.gather(migrate(), migrate())
+    while await third.fetchval(connected, empty_database) < 3 and not both.done():  # noqa: ASYNC110 - only asking tells
+        await asyncio.sleep(0.05)
+    await asyncio.sleep(0.3)
+    meanwhile = await tables(databases, empty_database)
+    await third.close()
+    results = await both
 
+    assert meanwhile == set()
     assert [code for code, _ in results] == [0, 0], results
     assert "alembic_version" in await tables(databases, empty_database)

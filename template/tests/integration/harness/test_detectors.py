@@ -7,10 +7,11 @@ import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
+import asyncpg
 import pytest
 
 from tests.harness.databases import Databases
-from tests.harness.server import PROJECT
+from tests.harness.server import PROJECT, connect_arguments
 
 PRELUDE = """
 import asyncio
@@ -39,6 +40,16 @@ async def test_it(isolation):
     held.append(session)
 """,
         "a session was left open",
+    ),
+    "a_session_left_open_on_a_real_pool": (
+        """
+@pytest.mark.real_db
+async def test_it(isolation):
+    session = AsyncSessionLocal()
+    await session.execute(text("SELECT 1"))
+    held.append(session)
+""",
+        "1 connection\\(s\\) did not come back to the pool",
     ),
     "a_task_left_running": (
         """
@@ -144,13 +155,13 @@ def outcomes(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> 
     return outcomes
 
 
-def run_pytest(folder: Path, databases: Databases) -> None:
+def run_pytest(folder: Path, databases: Databases, *options: str) -> str:
     server = databases.server.render_as_string(hide_password=False)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     environment |= {"TEST_DATABASE_URL": server, "PYTHONPATH": str(PROJECT)}
     command = [sys.executable, "-m", "pytest", "-p", "tests.conftest", "-p", "no:cacheprovider", "-p", "no:randomly"]
-    command += ["--junitxml", str(folder / "report.xml"), str(folder)]
-    subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=False)
+    command += ["--junitxml", str(folder / "report.xml"), str(folder), *options]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False).stdout
 
 
 @pytest.mark.slow
@@ -161,3 +172,26 @@ def test_it_is_noticed(name: str, outcomes: dict[str, str]) -> None:
 
 def test_the_next_test_is_not_harmed_by_a_leaked_row(outcomes: dict[str, str]) -> None:
     assert "test_the_next_one_is_not_harmed passed" in outcomes["a_row_leaked"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("marker", ["", "@pytest.mark.real_db"], ids=["sandbox", "real_db"])
+async def test_the_database_of_a_failing_test_can_be_kept(databases: Databases, tmp_path: Path, marker: str) -> None:
+    code = """
+async def test_to_be_looked_at(client, db_session):
+    await client.post("/notes", params={"line": "of a request"})
+    db_session.add(Note(line="of the test"))
+    assert not "what was expected"
+"""
+    (tmp_path / "pytest.ini").write_text((PROJECT / "pytest.ini").read_text().replace("testpaths = tests", ""))
+    (tmp_path / "test_kept.py").write_text(PRELUDE + marker + code)
+
+    output = run_pytest(tmp_path, databases, "--keep-db")
+
+    kept = re.search(r"psql 'postgresql:.*/(\w+_failed_test_to_be_looked_at)", output)
+    assert kept, output
+    connection = await asyncpg.connect(**connect_arguments(databases.server), database=kept.group(1))
+    lines = await connection.fetch("SELECT line FROM harness_notes ORDER BY id")
+    await connection.close()
+    await databases.drop(kept.group(1))
+    assert [row["line"] for row in lines] == ["of a request", "of the test"]
