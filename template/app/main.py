@@ -47,6 +47,7 @@ def create_app(settings: Settings | None = None, engine: AsyncEngine | None = No
         version=PYPROJECT["project"]["version"],
         openapi_url="/openapi.json" if settings.api_docs else None,
         generate_unique_id_function=operation_id,
+        redirect_slashes=False,
         lifespan=lifespan,
     )
     app.state.settings = settings

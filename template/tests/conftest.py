@@ -19,7 +19,7 @@ from tests.harness.client import Transport, running
 from tests.harness.databases import Databases
 from tests.harness.isolation import Isolation, fail_for
 from tests.harness.live import serving
-from tests.harness.run import REAL_DB_LEFT, TEMPLATE, is_to_be_kept, run_and_worker, server_of
+from tests.harness.run import REAL_DB_LEFT, is_to_be_kept, run_and_worker, server_of
 from tests.harness.settings import HermeticSettings
 
 pytest_plugins = ["tests.harness.plugin"]
@@ -30,7 +30,6 @@ async def databases(request: pytest.FixtureRequest) -> AsyncGenerator[Databases]
     """The databases of this worker."""
     databases = Databases(server_of(request.config), *run_and_worker())
     await databases.open()
-    request.config.stash[TEMPLATE] = databases.template
     yield databases
     await databases.close()
 

@@ -109,7 +109,7 @@ def problem_response(
 ) -> ProblemResponse:
     """Build the response for an error at the path `instance`."""
     common: dict[str, Any] = {
-        "title": HTTPStatus(status).phrase,
+        "title": HTTPStatus(status).phrase if status in set(HTTPStatus) else "Error",
         "status": status,
         "detail": detail,
         "instance": instance,
@@ -146,7 +146,7 @@ def install_error_handlers(app: FastAPI) -> None:
 
 
 async def _handle_http(request: Request, error: HTTPException) -> ProblemResponse:
-    return problem_response(request.url.path, error.status_code, error.detail, headers=error.headers)
+    return problem_response(request.url.path, error.status_code, f"{error.detail}", headers=error.headers)
 
 
 async def _handle_validation(request: Request, error: RequestValidationError) -> ProblemResponse:

@@ -6,6 +6,7 @@ Each class does one thing; `app.main` puts them in order.
 import logging
 import re
 from time import perf_counter
+from urllib.parse import quote
 from uuid import uuid4
 
 from starlette.exceptions import HTTPException
@@ -65,7 +66,9 @@ class AccessLogMiddleware:
             await self.app(scope, receive, send_noting_status)
         finally:
             milliseconds = round((perf_counter() - started) * 1000, 2)
-            request = {"method": scope["method"], "path": scope["path"], "status": status, "ms": milliseconds}
+            # Quoted again, because a decoded path can hold a line break, and pretend to be a line of its own.
+            path = quote(scope["path"])
+            request = {"method": scope["method"], "path": path, "status": status, "ms": milliseconds}
             log.info("%(method)s %(path)s %(status)s %(ms)s ms", request, extra=request)
 
 
@@ -125,7 +128,7 @@ class UnhandledErrorMiddleware:
         except Exception:
             if started:  # Too late for another answer: the server has to cut the connection.
                 raise
-            log.exception("unhandled error in %s %s", scope["method"], scope["path"])
+            log.exception("unhandled error in %s %s", scope["method"], quote(scope["path"]))
             response = problem_response(scope["path"], 500, "Something went wrong. The request id leads to the cause.")
             await response(scope, receive, send)
 

@@ -34,12 +34,12 @@ def _prefix() -> str:
 PREFIX = _prefix()
 
 
-def migrations_digest() -> str:
-    """Return a short name for the content of the migrations."""
+def template_name() -> str:
+    """Return the name of the template database for the migrations as they are now."""
     digest = hashlib.sha256()
     for path in sorted((PROJECT / "alembic").rglob("*.py")):
         digest.update(path.read_bytes())
-    return digest.hexdigest()[:12]
+    return f"{PREFIX}_template_{digest.hexdigest()[:12]}"
 
 
 def alembic_config(url: URL) -> Config:
@@ -58,7 +58,7 @@ class Databases:
 
     def __init__(self, server: URL, run: str, worker: str) -> None:
         self.server = server
-        self.template = f"{PREFIX}_template_{migrations_digest()}"
+        self.template = template_name()
         self._run = f"{PREFIX}_test_{run}"
         self.name = f"{self._run}_{worker}"
         self._numbers = itertools.count(1)

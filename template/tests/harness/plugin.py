@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
+from tests.harness.databases import template_name
 from tests.harness.run import (
     EMBEDDED,
     FAILED,
     NAMED,
     REAL_DB_LEFT,
     SERVER,
-    TEMPLATE,
     fixtures_of,
     is_worker,
     start_server,
@@ -90,5 +90,5 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """Name what stays on a server that is not ours."""
-    if config.stash.get(NAMED, None) and (template := config.stash.get(TEMPLATE, None)):
-        terminalreporter.write_line(f"The migrated template database {template} stays on the server for the next run.")
+    if config.stash.get(NAMED, None) and SERVER in config.stash:
+        terminalreporter.write_line(f"The template database {template_name()} stays on the server, for the next run.")

@@ -13,7 +13,6 @@ NAMED = pytest.StashKey[URL | None]()
 SERVER = pytest.StashKey[URL]()
 EMBEDDED = pytest.StashKey[EmbeddedServer]()
 FAILED = pytest.StashKey[bool]()
-TEMPLATE = pytest.StashKey[str]()
 REAL_DB_LEFT = pytest.StashKey[set[str]]()
 
 

@@ -115,6 +115,20 @@ async def test_only_the_configured_origins_are_allowed(settings: Settings, origi
     assert response.headers.get("access-control-allow-origin") == allowed
 
 
+async def test_a_path_cannot_forge_a_line_of_the_log(
+    client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="app.request")
+
+    await client.get("/health%0AGET /admin 200")
+
+    assert "\n" not in caplog.records[-1].getMessage()
+
+
+async def test_there_is_one_address_for_each_resource(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/health/")).status_code == 404
+
+
 async def test_the_log_can_be_quiet(client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING, logger="app.request")
 

@@ -7,7 +7,7 @@ from typing import Any
 import asyncpg
 import httpx
 import pytest
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, FastAPI, HTTPException
 from pydantic import BaseModel
 from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
@@ -37,6 +37,7 @@ def database_error(error: type[asyncpg.PostgresError]) -> DBAPIError:
 
 ERRORS: dict[str, Exception] = {
     "not-found": NotFoundError("There is no such thing."),
+    "odd-status": HTTPException(499, {"reason": "not a string"}),
     "conflict": ConflictError("Somebody else has it."),
     "invalid": InvalidInputError("It makes no sense."),
     "unique": database_error(asyncpg.UniqueViolationError),
@@ -99,6 +100,7 @@ def assert_problem(response: httpx.Response, status: int) -> dict[str, Any]:
     ("name", "status"),
     [
         ("not-found", 404),
+        ("odd-status", 499),
         ("conflict", 409),
         ("invalid", 422),
         ("unique", 409),
