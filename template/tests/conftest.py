@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from app.core.config import Settings
 from app.core.db import create_engine
 from app.main import create_app
-from tests.harness.client import Transport, running
+from tests.harness.client import Transport, rolled_back, running
 from tests.harness.databases import Databases
 from tests.harness.isolation import Isolation, fail_for
 from tests.harness.live import serving
@@ -59,9 +59,9 @@ async def test_engine(settings: Settings, isolated: Isolation) -> AsyncGenerator
 
 
 @pytest.fixture(scope="session")
-async def app(settings: Settings, test_engine: AsyncEngine) -> AsyncGenerator[FastAPI]:
+async def app(settings: Settings, test_engine: AsyncEngine, isolated: Isolation) -> AsyncGenerator[FastAPI]:
     """The application, started."""
-    async with running(create_app(settings, test_engine)) as app:
+    async with running(create_app(settings, test_engine), isolated.sandbox) as app:
         yield app
 
 
@@ -96,10 +96,8 @@ async def isolation(
 @pytest.fixture(scope="module")
 async def module_session(isolated: Isolation, test_engine: AsyncEngine) -> AsyncGenerator[AsyncSession]:
     """A session for data that is seeded once for a module: its tests see what it has committed, and cannot harm it."""
-    isolated.sandbox.open_frame()
-    async with AsyncSession(test_engine, expire_on_commit=False) as session:
+    async with rolled_back(isolated.sandbox), AsyncSession(test_engine, expire_on_commit=False) as session:
         yield session
-    fail_for(await isolated.sandbox.close_frame())
 
 
 @pytest.fixture

@@ -7,8 +7,9 @@ from contextlib import asynccontextmanager
 import httpx
 from fastapi import FastAPI
 
-from tests.harness.isolation import Isolation
+from tests.harness.isolation import Isolation, fail_for
 from tests.harness.queries import recording, refuse_repetition
+from tests.harness.sandbox import Sandbox
 
 
 class Transport(httpx.ASGITransport):
@@ -32,8 +33,8 @@ class Transport(httpx.ASGITransport):
 
 
 @asynccontextmanager
-async def running(app: FastAPI) -> AsyncGenerator[FastAPI]:
-    """Run the application's lifespan in a task of its own.
+async def running(app: FastAPI, sandbox: Sandbox | None = None) -> AsyncGenerator[FastAPI]:
+    """Run the application's lifespan in a task of its own; what it stores in the sandbox is rolled back.
 
     A fixture is set up in one task and torn down in another, which a task group inside the lifespan would not survive.
     """
@@ -50,10 +51,23 @@ async def running(app: FastAPI) -> AsyncGenerator[FastAPI]:
                 raise
             ready.set_exception(error)
 
-    task = asyncio.create_task(live(), name="lifespan")
-    await ready
+    async with rolled_back(sandbox):
+        task = asyncio.create_task(live(), name="lifespan")
+        await ready
     try:
         yield app
     finally:
-        over.set()
-        await task
+        async with rolled_back(sandbox):
+            over.set()
+            await task
+
+
+@asynccontextmanager
+async def rolled_back(sandbox: Sandbox | None) -> AsyncGenerator[None]:
+    """Roll back what the block stores in the sandbox, and fail for what it leaves behind."""
+    if sandbox is None:
+        yield
+        return
+    sandbox.open_frame()
+    yield
+    fail_for(await sandbox.close_frame())

@@ -250,9 +250,10 @@ class Frame:
     """One level of what is rolled back together: the test's, and around it that of data seeded for a module."""
 
     def __init__(self, depth: int) -> None:
-        first = depth == 0
-        self.begin = "BEGIN" if first else f"SAVEPOINT frame_{depth}"
-        self.end = "ROLLBACK" if first else f"ROLLBACK TO frame_{depth};RELEASE frame_{depth}"
+        savepoint = f"frame_{depth}"
+        self.begin, self.end = f"SAVEPOINT {savepoint}", f"ROLLBACK TO {savepoint};RELEASE {savepoint}"
+        if depth == 0:
+            self.begin, self.end = "BEGIN", "ROLLBACK;SELECT pg_advisory_unlock_all()"
         self.has_begun = False
 
 
@@ -318,12 +319,14 @@ class Sandbox:
             return faults
         if self.real.is_closed():
             return [*faults, "the connection to the database was lost"]
+        outermost = not self._frames
         if self.real.is_in_transaction():
-            await self._send(frame.end)
+            if frame.has_begun or outermost:
+                await self._send(frame.end)
         elif frame.has_begun:
             self.is_spoilt = True
             faults.append(f"raw SQL ended the sandbox's transaction; {ADVICE}")
-        if not self._frames and frame.has_begun and self._contents != await self._read_contents():
+        if outermost and frame.has_begun and self._contents != await self._read_contents():
             self.is_spoilt = True
             faults.append("rows were stored that outlive the test")
         return faults
@@ -359,6 +362,8 @@ class Sandbox:
             SandboxError: its turn did not come in time.
         """
         self._check_loop()
+        if not self._frames:
+            raise self._report("the database was used outside of a test: use a fixture that a test asks for")
         if self._doubt:  # Something goes on after the doubtful rollback, so it matters.
             self._report(self._doubt)
             self._doubt = None

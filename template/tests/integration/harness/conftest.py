@@ -14,10 +14,10 @@ from tests.integration.harness.notes import NoteBase, gate, router
 
 
 @pytest.fixture(scope="package")
-async def app(settings: Settings, test_engine: AsyncEngine) -> AsyncGenerator[FastAPI]:
+async def app(settings: Settings, test_engine: AsyncEngine, isolated: Isolation) -> AsyncGenerator[FastAPI]:
     app = create_app(settings, test_engine)
     app.include_router(router)
-    async with running(app):
+    async with running(app, isolated.sandbox):
         yield app
 
 

@@ -1,16 +1,22 @@
 """What works in the sandbox, which is where a test runs unless it says otherwise."""
 
 import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 
 import httpx
 import pytest
+from fastapi import FastAPI
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from app.core.db import AsyncSessionLocal
+from tests.harness.client import running
+from tests.harness.databases import Databases
 from tests.harness.isolation import Isolation
-from tests.harness.sandbox import SandboxError, only_reads
+from tests.harness.sandbox import Sandbox, SandboxError, only_reads
+from tests.harness.server import connect_arguments
 from tests.integration.harness.notes import Note, gate
 
 
@@ -237,6 +243,53 @@ async def test_what_only_real_connections_can_do_is_refused(test_engine: AsyncEn
         driver = (await connection.get_raw_connection()).driver_connection
         with pytest.raises(SandboxError, match="real_db"):
             await driver.add_listener("news", print)  # type: ignore[union-attr]
+
+
+async def test_the_application_may_use_the_database_at_start(isolation: Isolation, db_session: AsyncSession) -> None:
+    app = FastAPI()
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
+        async with AsyncSessionLocal() as session:
+            session.add(Note(line="start"))
+            await session.commit()
+        yield
+        async with AsyncSessionLocal() as session:
+            session.add(Note(line="end"))
+            await session.commit()
+
+    app.router.lifespan_context = lifespan
+    async with running(app, isolation.sandbox):
+        pass
+
+    assert (await db_session.scalars(select(Note))).all() == []
+
+
+async def test_the_database_is_for_tests_only(databases: Databases) -> None:
+    sandbox = Sandbox(databases.name)
+    connection = await sandbox.connect(**connect_arguments(databases.server))
+
+    with pytest.raises(SandboxError, match="outside of a test"):
+        await connection.execute("SELECT 1")
+
+    await sandbox.close()
+
+
+async def test_a_lock_of_the_session_is_freed(databases: Databases) -> None:
+    sandbox = Sandbox(databases.name)
+    held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()"
+
+    counts = []
+    for _ in range(2):
+        sandbox.open_frame()
+        connection = await sandbox.connect(**connect_arguments(databases.server))
+        counts.append(await connection.fetchval(held))
+        await connection.execute("SELECT pg_advisory_lock(77)")
+        counts.append(await connection.fetchval(held))
+        await sandbox.close_frame()
+    await sandbox.close()
+
+    assert counts == [0, 1, 0, 1]
 
 
 async def test_the_sandbox_does_not_make_the_test_wait(client: httpx.AsyncClient) -> None:
