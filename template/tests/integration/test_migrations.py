@@ -75,8 +75,9 @@ async def test_two_replicas_migrate_at_once(databases: Databases, empty_database
 
     await third.execute("SELECT pg_advisory_lock($1::bigint)", MIGRATION_LOCK)
     both = asyncio.gather(migrate(), migrate())
-    while await third.fetchval(connected, empty_database) < 3 and not both.done():  # noqa: ASYNC110 - only asking tells
-        await asyncio.sleep(0.05)
+    async with asyncio.timeout(60):
+        while await third.fetchval(connected, empty_database) < 3:  # noqa: ASYNC110 - only asking tells
+            await asyncio.sleep(0.05)
     await asyncio.sleep(0.3)
     meanwhile = await tables(databases, empty_database)
     await third.close()
