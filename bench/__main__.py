@@ -26,13 +26,14 @@ import copier
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parent
 TESTS = "tests/bench/test_mechanisms.py"
-ROUNDS = 12
+ROUNDS = 20
 BLOCK = 20
 NOT_COUNTED = 4
 """So many tests at the beginning of a block pay for what the block before it left."""
 MANY = 1000
+BUSY = 0.5
 BALLAST = 6
-"""Tables added to the example's two. What create_all costs grows with the schema, and even small services have eight."""
+"""Tables added to the example's two. What create_all costs grows with the schema; a small service has eight."""
 UNWANTED = {"DATABASE_URL", "TEST_DATABASE_URL", "VIRTUAL_ENV", "PYTHONPATH", "PYTEST_ADDOPTS"}
 """What in the environment would lead to another database, other packages or other options."""
 
@@ -123,7 +124,7 @@ class Project:
 
     def run_many(self, mechanism: str) -> float:
         """Return the seconds that a session of many tests takes, start-up included."""
-        return self.test(f"{TESTS}::test_{mechanism}", "--rounds=4", f"--block={MANY // 4}")
+        return self.test(TESTS, f"--only=test_{mechanism}", "--rounds=4", f"--block={MANY // 4}")
 
     def _run(self, command: list[str]) -> None:
         """Run a program; if this one is interrupted, ask that one to stop as well, and wait until it has cleaned up."""
@@ -149,7 +150,9 @@ def figures(cost: dict[str, Cost], many: dict[str, float]) -> list[Figure]:
         Figure("CRUD test against no isolation", 1.15, crud.total / cost["no_isolation"].total),
         Figure("CRUD test against create_all/drop_all", 0.25, crud.total / tables.total),
         Figure("set-up + tear-down against the floor's", 3.0, crud.around / floor.around),
-        Figure("test without a database, full harness, against the floor", 1.5, cost["no_database"].total / floor.total),
+        Figure(
+            "test without a database, full harness, against the floor", 1.5, cost["no_database"].total / floor.total
+        ),
         Figure("real_db test against create_all/drop_all", 0.5, cost["real_db"].total / tables.total),
         Figure(f"{MANY:,} tests against create_all/drop_all", 0.25, many["sandbox"] / many["create_all"]),
     ]
@@ -180,6 +183,11 @@ def progress(what: str) -> None:
 
 def bench(ballast: int) -> list[Figure]:
     """Measure everything, and print it."""
+    load = os.getloadavg()[0]
+    if load > BUSY:
+        progress(
+            f"the machine is busy (load {load:.1f}): what works in the background, as for real_db, will look worse"
+        )
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         project = Project(Path(folder) / "project", ballast)
         progress("rendering the template, and installing what it needs")
@@ -200,7 +208,9 @@ def bench(ballast: int) -> list[Figure]:
 
 def main() -> int:
     """Run the benchmark; the exit code is 1 when a figure is missed."""
-    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure what isolating a database test costs.")
+    parser = argparse.ArgumentParser(
+        prog="python -m bench", description="Measure what isolating a database test costs."
+    )
     parser.add_argument("--ballast", type=int, default=BALLAST, help="tables to add to the example's two [%(default)s]")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # As an exception, so that everything is cleaned up.

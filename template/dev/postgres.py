@@ -31,6 +31,10 @@ SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - a file system in memory
 ENOUGH_MEMORY = 1024**3
 ALWAYS = {"listen_addresses": "", "timezone": "UTC", "max_connections": "200"}
 THROW_AWAY = {
+    "dynamic_shared_memory_type": "mmap",  # In the data folder, and gone with it.
+    "log_checkpoints": "off",
+    "shared_buffers": "32MB",
+    "update_process_title": "off",
     "fsync": "off",
     "synchronous_commit": "off",
     "full_page_writes": "off",

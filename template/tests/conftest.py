@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from app.core.config import Settings
-from app.core.db import create_engine
+from app.core.db import bind_engine, create_engine
 from app.main import create_app
 from tests.harness.client import Transport, rolled_back, running
 from tests.harness.databases import Databases
@@ -51,11 +51,10 @@ async def isolated(databases: Databases) -> AsyncGenerator[Isolation]:
 
 @pytest.fixture(scope="session")
 async def test_engine(settings: Settings, isolated: Isolation) -> AsyncGenerator[AsyncEngine]:
-    """The application's engine, made the way the application makes it."""
-    engine = create_engine(settings)
-    isolated.attach(engine)
-    yield engine
-    await engine.dispose()
+    """The application's engine, made the way the application makes it; `AsyncSessionLocal` uses it, too."""
+    async with bind_engine(create_engine(settings)) as engine:
+        isolated.attach(engine)
+        yield engine
 
 
 @pytest.fixture(scope="session")
@@ -119,14 +118,11 @@ async def db_session(
 
 
 @pytest.fixture
-async def client(
-    request: pytest.FixtureRequest, app: FastAPI, isolation: Isolation
-) -> AsyncGenerator[httpx.AsyncClient]:
-    """An HTTP client for the application, with no credentials."""
+def client(request: pytest.FixtureRequest, app: FastAPI, isolation: Isolation) -> httpx.AsyncClient:
+    """An HTTP client for the application, with no credentials. It holds nothing that would have to be closed."""
     repeats = request.node.get_closest_marker("repeats")
     transport = Transport(app, isolation, most_repetitions=repeats.args[0] if repeats else 5)
-    async with httpx.AsyncClient(transport=transport, base_url="http://test", trust_env=False) as client:
-        yield client
+    return httpx.AsyncClient(transport=transport, base_url="http://test", trust_env=False)
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ import itertools
 import re
 import tomllib
 import zlib
-from collections.abc import Coroutine
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
@@ -64,6 +65,8 @@ class Databases:
         self._numbers = itertools.count(1)
         self._spare: asyncio.Task[str] | None = None
         self._removals: set[asyncio.Task[None]] = set()
+        self._helper: asyncpg.Connection | None = None
+        self._one_at_a_time = asyncio.Lock()
 
     async def open(self) -> None:
         """Connect, remove the leftovers of dead runs, make the template if there is none, and clone it once."""
@@ -86,6 +89,8 @@ class Databases:
         if self._spare is not None:
             await self.drop(await self._spare)
         await asyncio.gather(*self._removals)
+        if self._helper is not None:
+            await self._helper.close()
         await self.drop(self.name)
         await self._lease.close()
 
@@ -130,10 +135,10 @@ class Databases:
         """Return the address of one of the databases."""
         return self.server.set(database=name)
 
-    async def _connect(self, application: str) -> asyncpg.Connection:
+    async def _connect(self, application: str, database: str | None = None) -> asyncpg.Connection:
         settings = {"application_name": application}
         arguments = connect_arguments(self.server)
-        return await asyncpg.connect(**arguments, database=self.server.database, server_settings=settings)
+        return await asyncpg.connect(**arguments, database=database or self.server.database, server_settings=settings)
 
     async def _build_template(self) -> None:
         partial = self._next_name()
@@ -141,6 +146,9 @@ class Databases:
         await self._lease.execute(f'CREATE DATABASE "{partial}" TEMPLATE template0')
         # In a thread, because Alembic's env.py runs an event loop of its own.
         await asyncio.to_thread(command.upgrade, alembic_config(self.url(partial)), "head")
+        # The first connection after the migrations writes PostgreSQL's cache of the catalogue to a file, which is
+        # cloned with the rest; without it the first connection to every clone would write its own.
+        await (await self._connect(self.name, partial)).close()
         await self._lease.execute(f'ALTER DATABASE "{partial}" RENAME TO "{self.template}"')
 
     async def _sweep(self) -> None:
@@ -163,19 +171,21 @@ class Databases:
 
     async def _clone_aside(self) -> str:
         name = self._next_name()
-        connection = await self._connect(self.name)
-        try:
+        async with self._aside() as connection:
             await self._clone(connection, name)
-        finally:
-            await connection.close()
         return name
 
     async def _drop_aside(self, name: str) -> None:
-        connection = await self._connect(self.name)
-        try:
+        async with self._aside() as connection:
             await connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
-        finally:
-            await connection.close()
+
+    @asynccontextmanager
+    async def _aside(self) -> AsyncGenerator[asyncpg.Connection]:
+        """Lend the one connection for work in the background: a new one each time would cost as much as the work."""
+        async with self._one_at_a_time:
+            if self._helper is None:
+                self._helper = await self._connect(self.name)
+            yield self._helper
 
     def _next_name(self) -> str:
         return f"{self.name}_{next(self._numbers)}"

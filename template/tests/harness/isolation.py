@@ -88,9 +88,13 @@ class Isolation:
             cparams["database"] = self.database
 
     def _leftovers(self) -> list[str]:
-        faults = []
-        if count := getattr(self.engine.pool, "checkedout", int)():
-            faults.append(f"a session was left open: {count} connection(s) did not come back to the pool")
+        faults: list[str] = []
+        pool = self.engine.pool
+        idle, busy = (getattr(pool, count, int)() for count in ("checkedin", "checkedout"))
+        if idle and self.database == self.databases.name and self.sandbox.real is None:
+            faults.append("the engine is not connected to the sandbox: the test has worked without isolation")
+        if busy:
+            faults.append(f"a session was left open: {busy} connection(s) did not come back to the pool")
         tasks = asyncio.all_tasks() - self._tasks - {asyncio.current_task()}
         for task in tasks:
             if task.get_name() != TASK_NAME:

@@ -1,5 +1,6 @@
 """The harness's part in pytest: options, markers, and when the server comes and goes."""
 
+import gc
 import os
 from typing import Any
 
@@ -62,6 +63,7 @@ def pytest_configure_node(node: Any) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> None:
     """Bring up the server, if one of the collected tests needs it."""
+    gc.freeze()  # What is there by now stays: to search it for garbage over and over takes nearly a millisecond a test.
     items, stash = session.items, session.config.stash
     stash[REAL_DB_LEFT] = {item.nodeid for item in items if item.get_closest_marker("real_db")}
     if is_worker(session.config) or SERVER in stash or not any("databases" in fixtures_of(item) for item in items):

@@ -36,9 +36,10 @@ WRITE = re.compile(r"\b(insert|update|delete|merge|nextval|setval|set_config|loc
 CHECK_DEFERRED = "SAVEPOINT deferred;SET CONSTRAINTS ALL IMMEDIATE;ROLLBACK TO deferred;RELEASE deferred"
 """Runs the checks that a server puts off until COMMIT, and leaves the constraints as they were."""
 
-PREPARE_CENSUS = """
-    SELECT concat('SELECT count(*), max(oid::bigint) FROM pg_class',
-        string_agg(format(' UNION ALL SELECT count(*), max(xmin::text::bigint) FROM %s', oid::regclass), ''))
+INSPECT = "EXECUTE inspection"
+TAKE_CENSUS = """
+    SELECT concat('SELECT 0, 0, max(oid)::bigint FROM pg_class', string_agg(format(
+        ' UNION ALL SELECT %s, count(*), coalesce(max(xmin::text::bigint), 0) FROM %s', oid, oid::regclass), ''))
     FROM pg_class
     WHERE relkind = 'r' AND relnamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)
 """
@@ -252,8 +253,9 @@ class Frame:
     def __init__(self, depth: int) -> None:
         savepoint = f"frame_{depth}"
         self.begin, self.end = f"SAVEPOINT {savepoint}", f"ROLLBACK TO {savepoint};RELEASE {savepoint}"
-        if depth == 0:
-            self.begin, self.end = "BEGIN", "ROLLBACK;SELECT pg_advisory_unlock_all()"
+        self.is_outermost = depth == 0
+        if self.is_outermost:
+            self.begin, self.end = "BEGIN", f"ROLLBACK;SELECT pg_advisory_unlock_all();{INSPECT}"
         self.has_begun = False
 
 
@@ -276,8 +278,6 @@ class Sandbox:
         self._faults: list[str] = []
         self._doubt: str | None = None
         self._debt = ""
-        self._census = ""
-        self._contents: Any = None
         self.is_spoilt = False
         """Whether the database is no longer what it was: it has to be made anew."""
 
@@ -292,8 +292,7 @@ class Sandbox:
                 arguments["server_settings"] = arguments.get("server_settings", {}) | never
                 self.real = await asyncpg.connect(**arguments | {"database": self.database})
                 self.codecs.clear()
-                self._census = await self.real.fetchval(PREPARE_CENSUS)
-                self._contents = await self._read_contents()
+                await self._prepare_inspection()
         return VirtualConnection(self)
 
     async def close(self) -> None:
@@ -319,14 +318,10 @@ class Sandbox:
             return faults
         if self.real.is_closed():
             return [*faults, "the connection to the database was lost"]
-        outermost = not self._frames
-        if self.real.is_in_transaction():
-            if frame.has_begun or outermost:
-                await self._send(frame.end)
-        elif frame.has_begun:
+        if frame.has_begun and not self.real.is_in_transaction():
             self.is_spoilt = True
-            faults.append(f"raw SQL ended the sandbox's transaction; {ADVICE}")
-        if outermost and frame.has_begun and self._contents != await self._read_contents():
+            return [*faults, f"raw SQL ended the sandbox's transaction; {ADVICE}"]
+        if self.real.is_in_transaction() and not await self._roll_back(frame):
             self.is_spoilt = True
             faults.append("rows were stored that outlive the test")
         return faults
@@ -430,6 +425,17 @@ class Sandbox:
             await self.begin(transaction)
         self._check_open(transaction)
         await self._lift_what_covers(transaction)
+        if self._stack[-1] is not transaction:
+            await self._wait_for_the_top(transaction)
+        transaction.has_written = transaction.has_written or not only_reads(sql)
+        transaction.is_busy = True  # So that nobody lifts it before the statement is through.
+        try:
+            async with self.mutex:
+                yield
+        finally:
+            transaction.is_busy = False
+
+    async def _wait_for_the_top(self, transaction: VirtualTransaction) -> None:
         try:
             async with asyncio.timeout(self.patience):
                 while self._stack[-1] is not transaction:
@@ -442,13 +448,6 @@ class Sandbox:
             raise self._report(
                 f"{transaction} is covered by another one that has written and is open; {ADVICE}"
             ) from None
-        transaction.has_written = transaction.has_written or not only_reads(sql)
-        transaction.is_busy = True  # So that nobody lifts it before the statement is through.
-        try:
-            async with self.mutex:
-                yield
-        finally:
-            transaction.is_busy = False
 
     def abandon(self, transaction: VirtualTransaction) -> None:
         """Roll a transaction back before whatever is sent next."""
@@ -539,14 +538,34 @@ class Sandbox:
 
     # ------------------------------------------------------------------ the real connection
 
-    async def _send(self, sql: str) -> None:
+    async def _send(self, sql: str) -> str:
         async with self.mutex:
             debt, self._debt = self._debt, ""
-            await self.real.execute(debt + sql)
+            status: str = await self.real.execute(debt + sql)
+            return status
 
-    async def _read_contents(self) -> Any:
-        """Return how many tables there are, how many rows they have, and the newest transactions that wrote them."""
-        return await self.real.fetch(self._census)
+    async def _roll_back(self, frame: Frame) -> bool:
+        """Roll a frame back. Returns False if the database is not, after the outermost one, what it was at first."""
+        if not frame.is_outermost:
+            if frame.has_begun:
+                await self._send(frame.end)
+            return True
+        try:
+            return await self._send(frame.end) == "SELECT 0"
+        except asyncpg.PostgresError:  # The transaction is over, but a table that was there is not.
+            return False
+
+    async def _prepare_inspection(self) -> None:
+        """Prepare a statement that returns a row for each table that is no longer what it is now, or has come since.
+
+        By SQL and not through asyncpg, so that it is sent together with the ROLLBACK: a round trip less in each test.
+        """
+        census = await self.real.fetchval(TAKE_CENSUS)
+        known = ", ".join("({}, {}, {})".format(*row) for row in await self.real.fetch(census))
+        await self.real.execute(
+            f"PREPARE inspection AS SELECT FROM ({census}) AS found (id, rows, newest) "
+            f"WHERE (id, rows, newest) NOT IN ({known})"
+        )
 
     def _report(self, fault: str) -> SandboxError:
         """Note a fault for the end of the test - the application may swallow the error - and return it as an error."""

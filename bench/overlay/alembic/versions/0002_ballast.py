@@ -1,6 +1,7 @@
 """The tables of `app/ballast`."""
 
 from alembic import op
+
 from app.ballast.models import NAMES
 from app.core.db import Base
 

@@ -1,14 +1,19 @@
-"""One test for each mechanism. Those with a database do the same: three requests, two of which write and all of which commit."""
+"""One test for each mechanism; `conftest.py` repeats them.
+
+Those with a database do the same: three requests, each of which commits, and two of which have written something.
+"""
 
 import httpx
 import pytest
 
+pytestmark = pytest.mark.usefixtures("turn")
 
-async def test_floor(bare_client: httpx.AsyncClient, turn: int) -> None:
+
+async def test_floor(bare_client: httpx.AsyncClient) -> None:
     await ping(bare_client)
 
 
-async def test_no_database(client: httpx.AsyncClient, turn: int) -> None:
+async def test_no_database(client: httpx.AsyncClient) -> None:
     await ping(client)
 
 

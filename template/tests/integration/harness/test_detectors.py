@@ -177,9 +177,10 @@ def test_the_next_test_is_not_harmed_by_a_leaked_row(outcomes: dict[str, str]) -
 @pytest.mark.slow
 @pytest.mark.parametrize("marker", ["", "@pytest.mark.real_db"], ids=["sandbox", "real_db"])
 async def test_the_database_of_a_failing_test_can_be_kept(databases: Databases, tmp_path: Path, marker: str) -> None:
-    code = """
-async def test_to_be_looked_at(client, db_session):
-    await client.post("/notes", params={"line": "of a request"})
+    name = f"test_to_be_looked_at_{'on_a_real_pool' if marker else 'in_the_sandbox'}"
+    code = f"""
+async def {name}(client, db_session):
+    await client.post("/notes?line=of+a+request")
     db_session.add(Note(line="of the test"))
     assert not "what was expected"
 """
@@ -188,7 +189,7 @@ async def test_to_be_looked_at(client, db_session):
 
     output = run_pytest(tmp_path, databases, "--keep-db")
 
-    kept = re.search(r"psql 'postgresql:.*/(\w+_failed_test_to_be_looked_at)", output)
+    kept = re.search(r"psql 'postgresql:.*/(\w+_failed_" + name + ")", output)
     assert kept, output
     connection = await asyncpg.connect(**connect_arguments(databases.server), database=kept.group(1))
     lines = await connection.fetch("SELECT line FROM harness_notes ORDER BY id")
