@@ -25,10 +25,10 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 
 demo: .venv/.ready ## Render a service and run it: DEST=folder PORT=8000 DATA="key=value ..."
-	@exec $(BIN)/python tools/demo.py --dest="$$DEST" --port="$$PORT" --data="$$DATA"
+	@PATH="$$PATH:$(CURDIR)/$(BIN)" exec $(BIN)/python tools/demo.py --dest="$$DEST" --port="$$PORT" --data="$$DATA"
 
-test: .venv/.ready ## Test the template, and what it renders: ARGS="-k words -x ..."
-	@exec $(BIN)/python -m pytest $(ARGS)
+test: .venv/.ready ## Test the template, and what it renders: ARGS="-k words -n 0 ..."
+	@exec $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal $(ARGS)
 
 lint: .venv/.ready ## Check style and formatting
 	@$(BIN)/ruff check $(SOURCES)
@@ -53,7 +53,7 @@ requirements: .venv/.ready ## Pin the newest tooling that pyproject.toml allows,
 .venv/.ready: $(TOOLING) | needs
 	@if ! uv --version >/dev/null 2>&1; then \
 		echo "--- Fetching uv into .tools/"; \
-		"$$PYTHON" -m pip install --quiet --upgrade --target .tools "$$(sed -n "s/^\(uv==[0-9.]*\).*/\1/p" $(TOOLING))"; \
+		"$$PYTHON" -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --upgrade --target .tools "$$(sed -n "s/^\(uv==[0-9.]*\).*/\1/p" $(TOOLING))"; \
 	fi
 	@echo "--- Setting up the tooling in .venv/"
 	@rm -rf .venv

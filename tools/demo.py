@@ -153,7 +153,7 @@ def open_folder() -> Path:
     usual = Path(tempfile.gettempdir()).resolve()
     if os.geteuid() != 0:
         return usual
-    folders = (usual, Path("/tmp"), Path("/var/tmp"))  # noqa: S108
+    folders = (usual, Path("/tmp"), Path("/var/tmp"))
     return next((folder for folder in folders if folder.is_dir() and is_open(folder)), usual)
 
 
@@ -225,7 +225,7 @@ def start(project: Path, port: int) -> subprocess.Popen[bytes]:
     """Start `make dev` in the rendered project."""
     environment = {name: value for name, value in os.environ.items() if name not in NOT_FOR_THE_SERVICE}
     return subprocess.Popen(
-        ["make", "--no-print-directory", "dev", f"PORT={port}"],  # noqa: S607
+        ["make", "--no-print-directory", "dev", f"PORT={port}"],
         cwd=project,
         env=environment,
         stdin=subprocess.DEVNULL,
@@ -259,10 +259,16 @@ def end(process: subprocess.Popen[bytes]) -> None:
 def what_to_open(project: Path, port: int, *, kept: bool) -> str:
     """Return what to tell the user about the running service."""
     address = f"http://{HOST}:{port}"
-    lines = ["", "The service runs.", "", f"  documentation  {address}/docs", f"  health         {address}/health/ready"]
+    lines = [
+        "",
+        "The service runs.",
+        "",
+        f"  documentation  {address}/docs",
+        f"  health         {address}/health/ready",
+    ]
     if (project / "app" / "projects").is_dir():
         command = f"curl -X POST {address}/api/v1/projects -H 'Content-Type: application/json'"
-        lines.append(f"  try            {command} -d '{{\"name\": \"Apollo\"}}'")
+        lines.append(f'  try            {command} -d \'{{"name": "Apollo"}}\'')
     stays = "it stays" if kept else "it is removed when you stop; DEST=folder keeps one"
     return "\n".join([*lines, f"  source         {project} ({stays})", "", "Ctrl-C stops it.", ""])
 
@@ -286,7 +292,11 @@ def demonstrate(arguments: argparse.Namespace, stop: Stop) -> int:
         DemoError: something is wrong with what was asked for; nothing is left of the attempt.
     """
     check_surroundings()
-    port, destination, answers = read_port(arguments.port), read_destination(arguments.dest), read_answers(arguments.data)
+    port, destination, answers = (
+        read_port(arguments.port),
+        read_destination(arguments.dest),
+        read_answers(arguments.data),
+    )
     with temporary_folder() as folder:
         say("--- Rendering a service")
         project = folder / (destination.name if destination else NAME)

@@ -1,0 +1,158 @@
+"""What every rendered file is like, whatever was answered."""
+
+import html
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.answers import AWKWARD, RENDERS
+from tests.template import ROOT, TEMPLATE, texts, tracked_files
+
+PYTHON_SUFFIXES = (".py", ".mako")
+JINJA = re.compile(r"(?<!\$)\{\{|\{%|\{#")
+# How the example's parts are called. "Project" and "task" alone are words that a service needs anyway.
+EXAMPLE = re.compile(
+    r"\b(app[./](projects|tasks)|(api/v1|versions|integration|unit)/(0001_)?(test_)?(projects|tasks)\w*"
+    r"|[\"'/](projects|tasks)\b|test_(projects|tasks)\w*|(project|task)_id|Project(s|Create|Update|Read|Factory|Service)"
+    r"|Task(s|Create|Update|Read|Factory|Service)\b|import (Project|Task)\b)"
+)
+
+
+def ruff(renders: dict[str, Path], *command: str) -> str:
+    """Run ruff once over all renders, each with the configuration that it was rendered with. Returns its complaints."""
+    folder = next(iter(renders.values())).parent.parent
+    done = subprocess.run(
+        [sys.executable, "-m", "ruff", *command, "--no-cache", folder], capture_output=True, text=True, check=False
+    )
+    return "" if done.returncode == 0 else done.stdout + done.stderr
+
+
+def test_ruff_finds_nothing_in_any_render(renders: dict[str, Path]) -> None:
+    assert ruff(renders, "check") == ""
+
+
+def test_ruff_would_format_nothing_in_any_render(renders: dict[str, Path]) -> None:
+    assert ruff(renders, "format", "--check") == ""
+
+
+def test_ruff_is_really_asked_about_the_renders(tmp_path: Path, renders: dict[str, Path]) -> None:
+    project = tmp_path / "defaults" / "my-service"
+    project.mkdir(parents=True)
+    (project / "ruff.toml").write_bytes((renders["defaults"] / "ruff.toml").read_bytes())
+    (project / "wrong.py").write_text("import os\nx=1\n")
+
+    assert "F401" in ruff({"defaults": project}, "check")
+    assert "wrong.py" in ruff({"defaults": project}, "format", "--check")
+
+
+def test_every_file_ends_with_one_newline(a_render: Path) -> None:
+    wrong = [
+        name for name, text in texts(a_render).items() if text and (not text.endswith("\n") or text.endswith("\n\n"))
+    ]
+    assert wrong == []
+
+
+def test_no_line_ends_with_a_space(a_render: Path) -> None:
+    wrong = [name for name, text in texts(a_render).items() if re.search(r"[ \t\r]$", text, re.MULTILINE)]
+    assert wrong == []
+
+
+def test_no_file_but_python_has_double_blank_lines(a_render: Path) -> None:
+    wrong = [name for name, text in texts(a_render).items() if "\n\n\n" in text and not name.endswith(PYTHON_SUFFIXES)]
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in RENDERS if "awkward" not in name and AWKWARD not in RENDERS[name].values()]
+)
+def test_no_jinja_is_left(name: str, renders: dict[str, Path]) -> None:
+    files = texts(renders[name])
+    assert [path for path, text in files.items() if JINJA.search(path) or JINJA.search(text)] == []
+
+
+def test_toml_and_yaml_can_be_read(a_render: Path) -> None:
+    read = 0
+    for name, text in texts(a_render).items():
+        if name.endswith(".toml"):
+            tomllib.loads(text)
+        elif name.endswith((".yml", ".yaml")):
+            list(yaml.safe_load_all(text))
+        else:
+            continue
+        read += 1
+    assert read >= 3
+
+
+@pytest.mark.parametrize("name", RENDERS)
+def test_the_package_has_the_answers_word_for_word(name: str, renders: dict[str, Path]) -> None:
+    answers = yaml.safe_load((renders[name] / ".copier-answers.yml").read_text(encoding="utf-8"))
+    pyproject = tomllib.loads((renders[name] / "pyproject.toml").read_text(encoding="utf-8"))
+    project = pyproject["project"]
+
+    assert RENDERS[name].items() <= answers.items()
+    assert project["name"] == answers["project_slug"]
+    assert project["description"] == answers["project_description"]
+    assert project["authors"][0]["name"] == answers["author_name"]
+    assert project["authors"][0].get("email", "") == answers["author_email"]
+    assert project.get("license", "Proprietary") == answers["license"]
+    assert pyproject["tool"]["app"]["title"] == answers["project_name"]
+
+
+@pytest.mark.parametrize("name", RENDERS)
+def test_readme_and_licence_have_the_answers_word_for_word(name: str, renders: dict[str, Path]) -> None:
+    answers = yaml.safe_load((renders[name] / ".copier-answers.yml").read_text(encoding="utf-8"))
+
+    readme = html.unescape((renders[name] / "README.md").read_text(encoding="utf-8"))
+    assert readme.startswith(f"# {answers['project_name']}\n\n{answers['project_description']}\n")
+    if answers["license"] != "Apache-2.0":  # Its text names nobody.
+        assert answers["author_name"] in (renders[name] / "LICENSE").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", [name for name, answers in RENDERS.items() if answers.get("example") is False])
+def test_nothing_of_the_example_is_left_without_it(name: str, renders: dict[str, Path]) -> None:
+    files = texts(renders[name])
+    left = {path: found[0] for path, text in files.items() if (found := EXAMPLE.search(text) or EXAMPLE.search(path))}
+    assert left == {}
+
+
+def test_the_words_of_the_example_are_found_where_it_is(renders: dict[str, Path]) -> None:
+    with_it = {
+        path for path, text in texts(renders["defaults"]).items() if EXAMPLE.search(text) or EXAMPLE.search(path)
+    }
+    assert {"app/projects/router.py", "app/tasks/router.py"} <= with_it
+
+
+@pytest.mark.parametrize("name", ["defaults", "no-example"])
+def test_every_file_that_the_pages_name_exists(name: str, renders: dict[str, Path]) -> None:
+    missing = []
+    for path, text in texts(renders[name]).items():
+        if path.endswith(".md"):
+            named = re.findall(r"`((?:app|alembic|dev|docs|tests)/[\w./-]*\w/?)(?:::[\w:]+)?`", text)
+            missing += [f"{path}: {file}" for file in named if not (renders[name] / file).exists()]
+    assert missing == []
+
+
+@pytest.mark.parametrize("name", ["defaults", "no-example"])
+def test_every_test_that_the_pages_name_exists(name: str, renders: dict[str, Path]) -> None:
+    files = texts(renders[name])
+    source = "\n".join(text for path, text in files.items() if path.endswith(".py"))
+    missing = []
+    for path, text in files.items():
+        if path.endswith(".md"):
+            missing += [test for test in re.findall(r"\b(test_\w+)`", text) if f"def {test}(" not in source]
+    assert missing == []
+
+
+def test_at_least_four_fifths_of_the_template_are_plain_files() -> None:
+    names = [path.name for path in tracked_files() if path.is_relative_to(TEMPLATE)]
+    assert sum(not name.endswith(".jinja") for name in names) / len(names) >= 0.8
+
+
+def test_python_in_the_template_has_at_most_three_blocks_a_file() -> None:
+    counts = {str(path.relative_to(ROOT)): path.read_text().count("{%") for path in TEMPLATE.rglob("*.py.jinja")}
+    assert {path: count for path, count in counts.items() if count > 3} == {}
