@@ -247,13 +247,26 @@ def wait_until_ready(process: subprocess.Popen[bytes], port: int, stop: Stop) ->
 def end(process: subprocess.Popen[bytes]) -> None:
     """End the service's whole process group, and wait until it has."""
     for number, patience in PATIENCE:
-        if process.poll() is not None:
-            break
-        os.killpg(process.pid, number)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=patience)
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
+        if has_ended(process, 0):
+            return
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        if has_ended(process, patience):
+            return
+
+
+def has_ended(process: subprocess.Popen[bytes], patience: float) -> bool:
+    """Say whether a whole process group is gone, which may be after its leader; wait for it a while."""
+    until = time.monotonic() + patience
+    while True:
+        process.poll()
+        try:
+            os.killpg(process.pid, 0)
+        except (ProcessLookupError, PermissionError):  # The second from macOS, for those not waited for.
+            return True
+        if time.monotonic() >= until:
+            return False
+        time.sleep(0.05)
 
 
 def what_to_open(project: Path, port: int, *, kept: bool) -> str:

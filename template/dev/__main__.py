@@ -21,6 +21,7 @@ from sqlalchemy import make_url
 from dev.postgres import Account, PostgresError, kept_server, readable_programs
 
 PROJECT = Path(__file__).parent.parent
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
@@ -41,24 +42,26 @@ def run(command: list[str], variables: dict[str, str]) -> int:
     with subprocess.Popen(command, env=variables, cwd=PROJECT) as process:
 
         def pass_on(number: int, _: FrameType | None) -> None:
-            process.send_signal(number)
+            if number != signal.SIGINT:  # The terminal sends Ctrl-C to the command as well.
+                process.send_signal(number)
 
-        signal.signal(signal.SIGTERM, pass_on)
-        signal.signal(signal.SIGHUP, pass_on)
-        signal.signal(signal.SIGINT, lambda *_: None)  # The terminal sends Ctrl-C to the command as well.
-        return process.wait()
+        before = {number: signal.signal(number, pass_on) for number in STOP_SIGNALS}
+        code = process.wait()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return code if code >= 0 else 128 - code
 
 
 def serve(variables: dict[str, str]) -> int:
     """Migrate the database and serve, with reload."""
-    host, port = variables.get("HOST", "127.0.0.1"), int(variables.get("PORT", "8000"))
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            print(f"Cannot listen on {host}:{port}: {error.strerror}. Choose another port: PORT=8001", file=sys.stderr)
-            return 1
+    host, port = variables.get("HOST", "127.0.0.1"), variables.get("PORT", "8000")
+    try:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, int(port)))
+    except (OSError, OverflowError, ValueError) as error:
+        print(f"Cannot listen on {host}:{port} ({error}). Choose another port: PORT=8001", file=sys.stderr)
+        return 1
     say("Migrating")
     if code := run([sys.executable, "-m", "alembic", "upgrade", "head"], variables):
         return code
@@ -81,8 +84,15 @@ def say(text: str) -> None:
     print(f"--- {text}", flush=True)
 
 
+def stop(number: int, _: FrameType | None) -> None:
+    """End the program as a signal would, but only after stopping the server."""
+    sys.exit(128 + number)
+
+
 def main(arguments: list[str]) -> int:
     """Run one of the commands. Returns its exit code."""
+    for number in STOP_SIGNALS:
+        signal.signal(number, stop)
     try:
         with environment() as variables:
             match arguments:
@@ -98,8 +108,6 @@ def main(arguments: list[str]) -> int:
     except PostgresError as error:
         print(f"{error}\nSet DATABASE_URL to a server of your own: postgresql+asyncpg://...", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        return 130
 
 
 if __name__ == "__main__":

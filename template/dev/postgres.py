@@ -23,6 +23,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from types import FrameType
 from typing import Any
 from urllib.parse import quote
 
@@ -131,25 +132,27 @@ class Server:
         Raises:
             PostgresError: it did not start, or the data was made by another major version.
         """
-        self.account.make_folder(self.home)
-        self.account.make_folder(self.sockets)
-        if not (self.data / "PG_VERSION").exists():
-            shutil.rmtree(self.data, ignore_errors=True)  # Half of it, if an earlier start was interrupted.
-            self._initialise()
         words = [word for item in (ALWAYS | options).items() for word in ("-c", "{}={}".format(*item))]
         arguments = shlex.join([*words, "-k", str(self.sockets)])
         log = self.home / "server.log"
-        try:
-            self.account.run(self.programs / "pg_ctl", "-D", self.data, "-l", log, "-w", "-o", arguments, "start")
-        except PostgresError as error:
-            reason = log.read_text(errors="replace")[-2000:] if log.exists() else ""
-            raise PostgresError(f"{error}\n{reason}\nIf the data in {self.home} is dispensable, delete it.") from error
+        with undisturbed():
+            self.account.make_folder(self.home)
+            self.account.make_folder(self.sockets)
+            if not (self.data / "PG_VERSION").exists():
+                self._initialise()
+            try:
+                self.account.run(self.programs / "pg_ctl", "-D", self.data, "-l", log, "-w", "-o", arguments, "start")
+            except PostgresError as error:
+                reason = log.read_text(errors="replace")[-2000:] if log.exists() else ""
+                advice = f"If the data in {self.home} is dispensable, delete it."
+                raise PostgresError(f"{error}\n{reason}\n{advice}") from error
 
     def stop(self, mode: str = "fast") -> None:
         """Stop the server and wait until it is gone; `immediate` spends no time on saving anything."""
-        with suppress(PostgresError):
-            self.account.run(self.programs / "pg_ctl", "-D", self.data, "-m", mode, "-w", "stop")
-        shutil.rmtree(self.sockets, ignore_errors=True)
+        with undisturbed():
+            with suppress(PostgresError):
+                self.account.run(self.programs / "pg_ctl", "-D", self.data, "-m", mode, "-w", "stop")
+            shutil.rmtree(self.sockets, ignore_errors=True)
 
     def _initialise(self) -> None:
         with tempfile.TemporaryDirectory(prefix="initdb-", dir=self.home) as partial:
@@ -198,10 +201,10 @@ def kept_server(home: Path) -> Generator[Server]:
     with readable_programs(account) as programs, (home / "lock").open("w") as lock:
         server = Server(home, sockets, programs, account)
         fcntl.flock(lock, fcntl.LOCK_EX)  # One starts it at a time.
-        if not server.is_running():
-            server.start({})
-        fcntl.flock(lock, fcntl.LOCK_SH)  # This one uses it.
         try:
+            if not server.is_running():
+                server.start({})
+            fcntl.flock(lock, fcntl.LOCK_SH)  # This one uses it.
             yield server
         finally:
             with suppress(BlockingIOError):
@@ -231,6 +234,24 @@ def readable_programs(account: Account) -> Generator[Path]:
         if libraries.exists():
             shutil.copytree(libraries, Path(folder) / libraries.name)
         yield copy / "bin"
+
+
+@contextmanager
+def undisturbed() -> Generator[None]:
+    """Put off the signals that end this process: half a start would leave a server that nobody stops."""
+    put_off: list[int] = []
+
+    def remember(number: int, _: FrameType | None) -> None:
+        put_off.append(number)
+
+    before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in put_off:
+            signal.raise_signal(number)
 
 
 def fast_folder(account: Account) -> Path:
