@@ -39,7 +39,7 @@ format: .venv/.ready ## Mend style and formatting
 	@$(BIN)/ruff format $(SOURCES)
 
 typecheck: .venv/.ready ## Check types, strictly
-	@$(BIN)/mypy $(SOURCES)
+	@$(BIN)/pyrefly check
 
 bench: .venv/.ready ## Measure the rendered service and its tests: ARGS="..."
 	@exec $(BIN)/python -m bench $(ARGS)

@@ -129,7 +129,7 @@ def test_the_words_of_the_example_are_found_where_it_is(renders: dict[str, Path]
 
 @pytest.mark.parametrize("name", ["defaults", "no-example"])
 def test_every_file_that_the_pages_name_exists(name: str, renders: dict[str, Path]) -> None:
-    missing = []
+    missing: list[str] = []
     for path, text in texts(renders[name]).items():
         if path.endswith(".md"):
             named = re.findall(r"`((?:app|alembic|dev|docs|tests)/[\w./-]*\w/?)(?:::[\w:]+)?`", text)
@@ -141,7 +141,7 @@ def test_every_file_that_the_pages_name_exists(name: str, renders: dict[str, Pat
 def test_every_test_that_the_pages_name_exists(name: str, renders: dict[str, Path]) -> None:
     files = texts(renders[name])
     source = "\n".join(text for path, text in files.items() if path.endswith(".py"))
-    missing = []
+    missing: list[str] = []
     for path, text in files.items():
         if path.endswith(".md"):
             missing += [test for test in re.findall(r"\b(test_\w+)`", text) if f"def {test}(" not in source]
