@@ -30,9 +30,13 @@ from urllib.parse import quote
 UNPRIVILEGED = "nobody"
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - a file system in memory
 ENOUGH_MEMORY = 1024**3
-ALWAYS = {"listen_addresses": "", "timezone": "UTC", "max_connections": "200"}
+ALWAYS = {
+    "listen_addresses": "",
+    "max_connections": "200",
+    "timezone": "UTC",
+    "dynamic_shared_memory_type": "mmap",  # Kept in the data folder, and gone with it.
+}
 THROW_AWAY = {
-    "dynamic_shared_memory_type": "mmap",  # In the data folder, and gone with it.
     "log_checkpoints": "off",
     "shared_buffers": "32MB",
     "update_process_title": "off",

@@ -22,6 +22,8 @@ from sqlalchemy import URL
 from tests.harness.server import PROJECT, connect_arguments
 
 LONGEST_NAME = 63
+MOST_SPENT = 32
+"""How many clones may wait for being removed. Each takes about 8 MB."""
 TASK_NAME = "harness"
 """The name of the tasks that work ahead for later tests: no test is to blame for them."""
 
@@ -64,7 +66,8 @@ class Databases:
         self.name = f"{self._run}_{worker}"
         self._numbers = itertools.count(1)
         self._spare: asyncio.Task[str] | None = None
-        self._removals: set[asyncio.Task[None]] = set()
+        self._spent: list[str] = []
+        self._removal: asyncio.Task[None] | None = None
         self._helper: asyncpg.Connection | None = None
         self._one_at_a_time = asyncio.Lock()
 
@@ -88,10 +91,12 @@ class Databases:
         """Remove everything but the template."""
         if self._spare is not None:
             await self.drop(await self._spare)
-        await asyncio.gather(*self._removals)
+        if self._removal is not None:
+            await self._removal
         if self._helper is not None:
             await self._helper.close()
-        await self.drop(self.name)
+        for name in [*self._spent, self.name]:
+            await self.drop(name)
         await self._lease.close()
 
     async def take(self, *, more_to_come: bool) -> str:
@@ -101,10 +106,11 @@ class Databases:
         return name
 
     def give_back(self, name: str) -> None:
-        """Remove a clone, while later tests run."""
-        removal = self._in_background(self._drop_aside(name))
-        self._removals.add(removal)
-        removal.add_done_callback(self._removals.discard)
+        """Have a clone removed, many at a time: to remove each at once would take the machine from the next test."""
+        self._spent.append(name)
+        if len(self._spent) == MOST_SPENT:
+            self._removal = self._in_background(self._drop_aside([*self._spent]))
+            self._spent.clear()
 
     async def create_empty(self) -> str:
         """Make a database without any tables, for a test of the migrations, and return its name."""
@@ -175,9 +181,10 @@ class Databases:
             await self._clone(connection, name)
         return name
 
-    async def _drop_aside(self, name: str) -> None:
+    async def _drop_aside(self, names: list[str]) -> None:
         async with self._aside() as connection:
-            await connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+            for name in names:
+                await connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
     @asynccontextmanager
     async def _aside(self) -> AsyncGenerator[asyncpg.Connection]:

@@ -13,6 +13,7 @@ from tests.harness.run import (
     NAMED,
     REAL_DB_LEFT,
     SERVER,
+    begin_to_start_server,
     fixtures_of,
     is_worker,
     start_server,
@@ -60,9 +61,15 @@ def pytest_configure_node(node: Any) -> None:
     node.workerinput["server"] = node.config.stash[SERVER].render_as_string(hide_password=False)
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Begin to start the server as soon as a test needs one: it comes up while the others are collected."""
+    if "databases" in fixtures_of(item) and not is_worker(item.config):
+        begin_to_start_server(item.config)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> None:
-    """Bring up the server, if one of the collected tests needs it."""
+    """Wait for the server, if one of the tests that are to run needs it."""
     gc.freeze()  # What is there by now stays: to search it for garbage over and over takes nearly a millisecond a test.
     items, stash = session.items, session.config.stash
     stash[REAL_DB_LEFT] = {item.nodeid for item in items if item.get_closest_marker("real_db")}

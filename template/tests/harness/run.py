@@ -44,16 +44,22 @@ def run_and_worker() -> tuple[str, str]:
     return hashlib.sha256(unique.encode()).hexdigest()[:8], os.environ.get("PYTEST_XDIST_WORKER", "main")
 
 
+def begin_to_start_server(config: pytest.Config) -> None:
+    """Start the embedded server, unless one is named or it was started before, without waiting for it."""
+    if config.stash[NAMED] is None and EMBEDDED not in config.stash:
+        config.stash[EMBEDDED] = EmbeddedServer()
+
+
 def start_server(config: pytest.Config) -> None:
-    """Bring up the embedded server, or try the named one.
+    """Wait for the embedded server, or try the named one.
 
     Raises:
         HarnessError: there is none, or it is of no use.
     """
     named = config.stash[NAMED]
     if named is None:
-        config.stash[EMBEDDED] = EmbeddedServer()
-        config.stash[SERVER] = config.stash[EMBEDDED].url
+        begin_to_start_server(config)
+        config.stash[SERVER] = config.stash[EMBEDDED].url()
     else:
         asyncio.run(check(named))
         config.stash[SERVER] = named

@@ -78,11 +78,7 @@ class EmbeddedServer:
     """A throw-away PostgreSQL, in a process of its own that ends when this one does, however this one ends."""
 
     def __init__(self) -> None:
-        """Start it and wait until it answers, which takes about half a second.
-
-        Raises:
-            HarnessError: it did not start, or there is none for this machine.
-        """
+        """Start it, and do not wait for it."""
         self._process = subprocess.Popen(
             [sys.executable, "-m", "dev.postgres"],
             cwd=PROJECT,
@@ -93,16 +89,19 @@ class EmbeddedServer:
             start_new_session=True,  # Ctrl-C is for the tests; the server goes when they are done.
             text=True,
         )
+
+    def url(self) -> URL:
+        """Wait until it answers, which takes about half a second from the start, and return its address.
+
+        Raises:
+            HarnessError: it did not start, or there is none for this machine.
+        """
         assert self._process.stdout
-        self._url = self._process.stdout.readline().strip()
-        if not self._url:
+        url = self._process.stdout.readline().strip()
+        if not url:
             _, complaint = self._process.communicate()
             raise HarnessError(f"{complaint.strip()}\nName a server of your own in TEST_DATABASE_URL: {DRIVER}://...")
-
-    @property
-    def url(self) -> URL:
-        """Its address."""
-        return make_url(self._url)
+        return make_url(url)
 
     def stop(self) -> None:
         """Stop it, and wait until nothing is left of it."""
