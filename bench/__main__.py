@@ -47,21 +47,39 @@ MECHANISMS = {
 }
 
 
+class Blocks(list[float]):
+    """What a test costs in each block: the median of the block's tests, in milliseconds."""
+
+    @property
+    def median(self) -> float:
+        """The cost over all blocks."""
+        return statistics.median(self)
+
+    def over(self, other: "Blocks") -> float:
+        """Return the ratio to `other`: the median of the ratios of blocks that ran one after the other.
+
+        The machine's speed changes by a third within a minute, and much less from one block to the next.
+        """
+        return statistics.median(mine / others for mine, others in zip(self, other, strict=True))
+
+
 @dataclass(frozen=True)
 class Cost:
-    """What a test of one mechanism costs, in milliseconds."""
+    """What a test of one mechanism costs."""
 
-    total: float
-    around: float
+    total: Blocks
+    around: Blocks
     """Set-up and tear-down."""
 
     @classmethod
     def of(cls, durations: list[dict[str, float]]) -> "Cost":
-        """Return the median cost of the tests that count, each given as seconds by phase."""
-        counted = [phases for turn, phases in enumerate(durations) if turn % BLOCK >= NOT_COUNTED]
-        total = statistics.median(sum(phases.values()) for phases in counted)
-        around = statistics.median(phases["setup"] + phases["teardown"] for phases in counted)
-        return cls(total * 1000, around * 1000)
+        """Return the cost of tests, each given as seconds by phase."""
+        blocks = [durations[start + NOT_COUNTED : start + BLOCK] for start in range(0, len(durations), BLOCK)]
+        total = Blocks(statistics.median(sum(phases.values()) for phases in block) * 1000 for block in blocks)
+        around = Blocks(
+            statistics.median(phases["setup"] + phases["teardown"] for phases in block) * 1000 for block in blocks
+        )
+        return cls(total, around)
 
 
 @dataclass(frozen=True)
@@ -147,13 +165,13 @@ def figures(cost: dict[str, Cost], many: dict[str, float]) -> list[Figure]:
     """Return the figures to reach, as `ISOLATION.md` has them."""
     floor, crud, tables = cost["floor"], cost["sandbox"], cost["create_all"]
     return [
-        Figure("CRUD test against no isolation", 1.15, crud.total / cost["no_isolation"].total),
-        Figure("CRUD test against create_all/drop_all", 0.25, crud.total / tables.total),
-        Figure("set-up + tear-down against the floor's", 3.0, crud.around / floor.around),
+        Figure("CRUD test against no isolation", 1.15, crud.total.over(cost["no_isolation"].total)),
+        Figure("CRUD test against create_all/drop_all", 0.25, crud.total.over(tables.total)),
+        Figure("set-up + tear-down against the floor's", 3.0, crud.around.over(floor.around)),
         Figure(
-            "test without a database, full harness, against the floor", 1.5, cost["no_database"].total / floor.total
+            "test without a database, full harness, against the floor", 1.5, cost["no_database"].total.over(floor.total)
         ),
-        Figure("real_db test against create_all/drop_all", 0.5, cost["real_db"].total / tables.total),
+        Figure("real_db test against create_all/drop_all", 0.5, cost["real_db"].total.over(tables.total)),
         Figure(f"{MANY:,} tests against create_all/drop_all", 0.25, many["sandbox"] / many["create_all"]),
     ]
 
@@ -163,9 +181,9 @@ def print_costs(cost: dict[str, Cost]) -> None:
     heading = ("total ms", "set-up + tear-down ms", "to no isolation", "to create_all")
     print(f"\n{'mechanism, medians':<34}" + "".join(f"{column:>{len(column) + 3}}" for column in heading))
     for name, label in MECHANISMS.items():
-        total = cost[name].total
-        ratios = (total / cost["no_isolation"].total, total / cost["create_all"].total)
-        print(f"{label:<34}{total:>11.2f}{cost[name].around:>24.2f}{ratios[0]:>18.2f}{ratios[1]:>16.2f}")
+        total, around = cost[name].total, cost[name].around
+        ratios = (total.over(cost["no_isolation"].total), total.over(cost["create_all"].total))
+        print(f"{label:<34}{total.median:>11.2f}{around.median:>24.2f}{ratios[0]:>18.2f}{ratios[1]:>16.2f}")
 
 
 def print_figures(reached: list[Figure]) -> None:

@@ -21,8 +21,7 @@ import asyncio
 import enum
 import itertools
 import re
-from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Generator
 from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any
@@ -36,13 +35,24 @@ WRITE = re.compile(r"\b(insert|update|delete|merge|nextval|setval|set_config|loc
 CHECK_DEFERRED = "SAVEPOINT deferred;SET CONSTRAINTS ALL IMMEDIATE;ROLLBACK TO deferred;RELEASE deferred"
 """Runs the checks that a server puts off until COMMIT, and leaves the constraints as they were."""
 
-INSPECT = "EXECUTE inspection"
+MAY_DEFER = """
+    SELECT EXISTS (SELECT FROM pg_constraint WHERE condeferrable) OR EXISTS (SELECT FROM pg_trigger WHERE tgdeferrable)
+"""
+
 TAKE_CENSUS = """
     SELECT concat('SELECT 0, 0, max(oid)::bigint FROM pg_class', string_agg(format(
         ' UNION ALL SELECT %s, count(*), coalesce(max(xmin::text::bigint), 0) FROM %s', oid, oid::regclass), ''))
     FROM pg_class
     WHERE relkind = 'r' AND relnamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)
 """
+"""Makes a query for the number of rows in each table, and for the newest of the transactions that wrote them."""
+
+INSPECT = "EXECUTE inspection"
+
+VACUUM_EVERY = 500
+"""After so many tests their rows, rolled back but still in the tables, begin to slow down the next ones."""
+
+Work = Callable[..., Awaitable[Any]]
 
 _begun_here: ContextVar[tuple[int, ...]] = ContextVar("begun_here", default=())
 """The numbers of the transactions that this task, or a task it descends from, has begun."""
@@ -56,6 +66,12 @@ class SandboxError(RuntimeError):
 def only_reads(sql: str) -> bool:
     """Say whether a statement surely leaves no trace. Functions with side effects are not seen through."""
     return sql.strip() == ";" or bool(READ.match(sql) and not WRITE.search(sql))
+
+
+@lru_cache(maxsize=1000)
+def speaks_of_deferring(sql: str) -> bool:
+    """Say whether a statement may make a constraint whose check is put off."""
+    return "deferr" in sql.lower()
 
 
 class State(enum.Enum):
@@ -115,15 +131,13 @@ class VirtualCursor:
     async def _open(self) -> "VirtualCursor":
         if self._connection.transaction_in_progress is None:
             raise asyncpg.NoActiveSQLTransactionError("a cursor needs a transaction")
-        async with self._connection.statement("DECLARE CURSOR"):
-            self._cursor = await self._factory
+        self._cursor = await self._connection.run("DECLARE CURSOR", lambda: self._factory)
         return self
 
     async def fetch(self, number: int) -> list[Any]:
         """Return the next rows."""
-        async with self._connection.statement("FETCH"):
-            rows: list[Any] = await self._cursor.fetch(number)
-            return rows
+        rows: list[Any] = await self._connection.run("FETCH", self._cursor.fetch, number)
+        return rows
 
 
 class VirtualStatement:
@@ -137,9 +151,8 @@ class VirtualStatement:
 
     async def fetch(self, *arguments: object) -> list[Any]:
         """Run the statement and return its rows."""
-        async with self._connection.statement(self._statement.get_query()):
-            rows: list[Any] = await self._statement.fetch(*arguments)
-            return rows
+        rows: list[Any] = await self._connection.run(self._statement.get_query(), self._statement.fetch, *arguments)
+        return rows
 
     def cursor(self, *arguments: object, **options: object) -> VirtualCursor:
         """Run the statement and return a cursor over its rows."""
@@ -159,57 +172,47 @@ class VirtualConnection:
         """Make a transaction. Its isolation level is accepted and has no effect."""
         return VirtualTransaction(self._sandbox, self)
 
-    @asynccontextmanager
-    async def statement(self, sql: str) -> AsyncGenerator[None]:
-        """Let one statement run in the block; outside of a transaction, in one of its own."""
+    async def run(self, sql: str, work: Work, *arguments: object, **options: object) -> Any:
+        """Do the work of one statement when its transaction may; outside of a transaction, in one of its own."""
         if self.is_closed():
             raise asyncpg.InterfaceError("connection is closed")
         transaction = self.transaction_in_progress
         if transaction is not None:
-            async with self._sandbox.turn(transaction, sql):
-                yield
-            return
+            return await self._sandbox.run(transaction, sql, work, *arguments, **options)
         transaction = VirtualTransaction(self._sandbox, self)
         await self._sandbox.begin(transaction)
         try:
-            async with self._sandbox.turn(transaction, sql):
-                yield
+            result = await self._sandbox.run(transaction, sql, work, *arguments, **options)
         except BaseException:
             await self._sandbox.rollback(transaction)
             raise
         await self._sandbox.commit(transaction)
+        return result
 
     async def prepare(self, sql: str, **options: Any) -> VirtualStatement:
         """Prepare a statement, which is no part of any transaction."""
         async with self._sandbox.mutex:
             return VirtualStatement(self, await self._real.prepare(sql, **options))
 
-    async def execute(self, sql: str, *arguments: object, **options: Any) -> str:
+    async def execute(self, sql: str, *arguments: object, **options: Any) -> Any:
         """Run a statement and return its status."""
-        async with self.statement(sql):
-            status: str = await self._real.execute(sql, *arguments, **options)
-            return status
+        return await self.run(sql, self._real.execute, sql, *arguments, **options)
 
     async def executemany(self, sql: str, arguments: Any, **options: Any) -> None:
         """Run a statement once for each of the arguments."""
-        async with self.statement(sql):
-            await self._real.executemany(sql, arguments, **options)
+        await self.run(sql, self._real.executemany, sql, arguments, **options)
 
-    async def fetch(self, sql: str, *arguments: object, **options: Any) -> list[Any]:
+    async def fetch(self, sql: str, *arguments: object, **options: Any) -> Any:
         """Run a statement and return its rows."""
-        async with self.statement(sql):
-            rows: list[Any] = await self._real.fetch(sql, *arguments, **options)
-            return rows
+        return await self.run(sql, self._real.fetch, sql, *arguments, **options)
 
     async def fetchrow(self, sql: str, *arguments: object, **options: Any) -> Any:
         """Run a statement and return its first row."""
-        async with self.statement(sql):
-            return await self._real.fetchrow(sql, *arguments, **options)
+        return await self.run(sql, self._real.fetchrow, sql, *arguments, **options)
 
     async def fetchval(self, sql: str, *arguments: object, **options: Any) -> Any:
         """Run a statement and return the first value of its first row."""
-        async with self.statement(sql):
-            return await self._real.fetchval(sql, *arguments, **options)
+        return await self.run(sql, self._real.fetchval, sql, *arguments, **options)
 
     async def set_type_codec(self, typename: str, **codec: Any) -> None:
         """Set a codec; it belongs to the real connection, so once is enough."""
@@ -278,6 +281,8 @@ class Sandbox:
         self._faults: list[str] = []
         self._doubt: str | None = None
         self._debt = ""
+        self._may_defer = False
+        self._rolled_back = 0
         self.is_spoilt = False
         """Whether the database is no longer what it was: it has to be made anew."""
 
@@ -292,6 +297,7 @@ class Sandbox:
                 arguments["server_settings"] = arguments.get("server_settings", {}) | never
                 self.real = await asyncpg.connect(**arguments | {"database": self.database})
                 self.codecs.clear()
+                self._may_defer = await self.real.fetchval(MAY_DEFER)
                 await self._prepare_inspection()
         return VirtualConnection(self)
 
@@ -385,7 +391,7 @@ class Sandbox:
         if self._stack[-1] is not transaction:
             transaction.state = State.COMMITTED_BELOW
             return
-        checks = f"{CHECK_DEFERRED};" if transaction.has_written else ""
+        checks = f"{CHECK_DEFERRED};" if transaction.has_written and self._may_defer else ""
         try:
             await self._send(checks + f"RELEASE {transaction.savepoint}")
         except asyncpg.PostgresError:
@@ -414,9 +420,10 @@ class Sandbox:
             self._end(transaction, committed=False)
         await self._settle()
 
-    @asynccontextmanager
-    async def turn(self, transaction: VirtualTransaction, sql: str) -> AsyncGenerator[None]:
-        """Let a transaction run its next statement in the block, on top of the stack.
+    async def run(
+        self, transaction: VirtualTransaction, sql: str, work: Work, *arguments: object, **options: object
+    ) -> Any:
+        """Do the work of a transaction's next statement, when the transaction is on top of the stack.
 
         Raises:
             SandboxError: what covers it has written, and does not end in time, or cannot.
@@ -427,11 +434,13 @@ class Sandbox:
         await self._lift_what_covers(transaction)
         if self._stack[-1] is not transaction:
             await self._wait_for_the_top(transaction)
-        transaction.has_written = transaction.has_written or not only_reads(sql)
+        if not only_reads(sql):
+            transaction.has_written = True
+            self._may_defer = self._may_defer or speaks_of_deferring(sql)
         transaction.is_busy = True  # So that nobody lifts it before the statement is through.
         try:
             async with self.mutex:
-                yield
+                return await work(*arguments, **options)
         finally:
             transaction.is_busy = False
 
@@ -550,7 +559,11 @@ class Sandbox:
             if frame.has_begun:
                 await self._send(frame.end)
             return True
+        self._rolled_back += 1
         try:
+            if self._rolled_back % VACUUM_EVERY == 0:
+                await self._send("ROLLBACK")
+                await self._send("VACUUM")
             return await self._send(frame.end) == "SELECT 0"
         except asyncpg.PostgresError:  # The transaction is over, but a table that was there is not.
             return False
