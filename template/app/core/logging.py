@@ -48,4 +48,5 @@ def logging_config(settings: Settings) -> dict[str, Any]:
             }
         },
         "root": {"level": settings.log_level, "handlers": ["stdout"]},
+        "loggers": {"watchfiles": {"level": "WARNING"}},  # It reports each file that Python compiles.
     }
