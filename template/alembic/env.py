@@ -18,6 +18,8 @@ from app.core.logging import logging_config
 
 # A migration that has to wait for a lock blocks everyone who comes after it, so it gives up early and can be run again.
 LOCK_TIMEOUT = "10s"
+LONGEST_WAIT = 600
+"""How many seconds to wait for another migrator."""
 
 load_models()
 
@@ -31,6 +33,8 @@ def database_url() -> str:
         settings = load(Settings)
     except ValidationError as error:
         raise CommandError(explain(error)) from error
+    if settings.db_behind_pgbouncer:
+        raise CommandError("Migrations hold a lock of their session: connect to PostgreSQL, and not through PgBouncer.")
     dictConfig(logging_config(settings))
     return settings.database_url
 
@@ -38,8 +42,11 @@ def database_url() -> str:
 def migrate(connection: Connection) -> None:
     """Run the migrations, unless another migrator is at it: then wait, and find nothing left to do."""
     # Asking again and again, because a statement that waits inside the server would block CREATE INDEX CONCURRENTLY.
+    give_up = time.monotonic() + LONGEST_WAIT
     while not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": MIGRATION_LOCK}):
         connection.rollback()
+        if time.monotonic() > give_up:
+            raise CommandError(f"Another migrator has been at it for {LONGEST_WAIT} seconds. Run this again later.")
         time.sleep(0.1)
     connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
     connection.commit()

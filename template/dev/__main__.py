@@ -39,6 +39,9 @@ def environment() -> Generator[dict[str, str]]:
 
 def run(command: list[str], variables: dict[str, str]) -> int:
     """Run a command to its end, passing on the signals that ask it to stop. Returns its exit code."""
+    if shutil.which(command[0]) is None:
+        print(f"There is no command {command[0]!r}.", file=sys.stderr)
+        return 127
     with subprocess.Popen(command, env=variables, cwd=PROJECT) as process:
 
         def pass_on(number: int, _: FrameType | None) -> None:
@@ -54,9 +57,9 @@ def run(command: list[str], variables: dict[str, str]) -> int:
 
 def serve(variables: dict[str, str]) -> int:
     """Migrate the database and serve, with reload."""
-    host, port = variables.get("HOST", "127.0.0.1"), variables.get("PORT", "8000")
+    host, port = variables.get("HOST") or "127.0.0.1", variables.get("PORT") or "8000"
     try:
-        with socket.socket() as probe:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host, int(port)))
     except (OSError, OverflowError, ValueError) as error:
@@ -72,6 +75,9 @@ def serve(variables: dict[str, str]) -> int:
 def psql(variables: dict[str, str]) -> int:
     """Open psql on the database: the one on the PATH, which edits better, or the wheel's."""
     url = make_url(variables["DATABASE_URL"]).set(drivername="postgresql")
+    if isinstance(url.password, str):  # Not on the command line, which every user of the machine can read.
+        variables = variables | {"PGPASSWORD": url.password}
+        url = url._replace(password=None)
     program = shutil.which("psql")
     if program is None:
         with readable_programs(Account(None)) as programs:

@@ -15,6 +15,7 @@ import pwd
 import shlex
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -50,7 +51,7 @@ THROW_AWAY = {
 
 
 class PostgresError(RuntimeError):
-    """The embedded server is not to be had; the message says why and what to do."""
+    """The embedded server is not available; the message says why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +75,16 @@ class Account:
 
     def make_folder(self, path: Path) -> None:
         """Make a folder that only the account (and root) may enter."""
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            path.mkdir(mode=0o700, parents=True)
+            if self.ids is not None:
+                os.chown(path, *self.ids, follow_symlinks=False)
+        found = path.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid not in {os.geteuid(), self.ids[0] if self.ids else -1}:
+            raise PostgresError(f"{path} belongs to somebody else: remove it, or have it removed.")
         if self.ids is not None:
-            os.chown(path, *self.ids)
+            os.chown(path, *self.ids, follow_symlinks=False)
+        path.chmod(0o700)
 
     def run(self, *command: str | Path) -> None:
         """Run one of PostgreSQL's programs as the account.
@@ -148,7 +156,7 @@ class Server:
                 self.account.run(self.programs / "pg_ctl", "-D", self.data, "-l", log, "-w", "-o", arguments, "start")
             except PostgresError as error:
                 reason = log.read_text(errors="replace")[-2000:] if log.exists() else ""
-                advice = f"If the data in {self.home} is dispensable, delete it."
+                advice = f"If you do not need the data in {self.home}, delete it."
                 raise PostgresError(f"{error}\n{reason}\n{advice}") from error
 
     def stop(self, mode: str = "fast") -> None:
@@ -196,24 +204,31 @@ def kept_server(home: Path) -> Generator[Server]:
         PostgresError: there is no embedded PostgreSQL for this machine, or it did not start.
     """
     account = Account.for_server()
-    home.mkdir(exist_ok=True)
-    if not account.can_read(home):
+    if not account.can_read(home.parent):
         home = Path("/var/tmp") / f"postgres-{_digest(home)}"  # noqa: S108 - below a home folder that is closed to it
     account.make_folder(home)
     # The path of a socket may have about 100 characters, and that of a project more.
     sockets = Path(tempfile.gettempdir()) / f"pg-{_digest(home)}"
-    with readable_programs(account) as programs, (home / "lock").open("w") as lock:
+    with readable_programs(account) as programs, (home / "users.lock").open("w") as users:
         server = Server(home, sockets, programs, account)
-        fcntl.flock(lock, fcntl.LOCK_EX)  # One starts it at a time.
         try:
-            if not server.is_running():
-                server.start({})
-            fcntl.flock(lock, fcntl.LOCK_SH)  # This one uses it.
+            with one_at_a_time(home):
+                fcntl.flock(users, fcntl.LOCK_SH)  # Everybody who uses the server holds this.
+                if not server.is_running():
+                    server.start({})
             yield server
         finally:
-            with suppress(BlockingIOError):
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # Nobody else does.
+            with one_at_a_time(home), suppress(BlockingIOError):
+                fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)  # Nobody else does.
                 server.stop()
+
+
+@contextmanager
+def one_at_a_time(home: Path) -> Generator[None]:
+    """Let one process at a time start or stop the server of `home`."""
+    with (home / "start.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @contextmanager

@@ -13,7 +13,8 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 DATABASE_DRIVER = "postgresql+asyncpg"
-EXAMPLE_PASSWORDS = frozenset({"", "admin", "change-me", "changeme", "password", "postgres", "secret"})
+EXAMPLE_PASSWORDS = frozenset({"a-password-of-its-own", "admin", "change-me", "changeme", "password", "postgres"})
+SHORTEST_PASSWORD = 12
 
 Seconds = PositiveFloat
 SectionT = TypeVar("SectionT", bound="Section")
@@ -90,9 +91,14 @@ class Settings(Section):
         return value
 
     @model_validator(mode="after")
-    def _refuse_example_password(self) -> Self:
-        if self.environment == "production" and self.database.password in EXAMPLE_PASSWORDS:
-            raise ValueError("DATABASE_URL has an example password, which production refuses: choose another")
+    def _refuse_weak_password(self) -> Self:
+        password = self.database.password
+        if self.environment != "production" or password is None:  # Without one, the server asks for something else.
+            return self
+        if password in EXAMPLE_PASSWORDS or len(password) < SHORTEST_PASSWORD:
+            raise ValueError(
+                f"DATABASE_URL has an example password or one of under {SHORTEST_PASSWORD} characters: choose another"
+            )
         return self
 
     @property

@@ -4,6 +4,7 @@ Services raise a `ServiceError`; every error leaves the service as a problem doc
 are recognised by SQLSTATE, PostgreSQL's manual, appendix "PostgreSQL Error Codes".
 """
 
+import logging
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -15,9 +16,12 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.orm.exc import StaleDataError
 from starlette.exceptions import HTTPException
 
 from app.core.logging import request_id
+
+log = logging.getLogger(__name__)
 
 RETRY_AFTER = {"Retry-After": "1"}
 UNIQUE_VIOLATION = "23505"
@@ -142,7 +146,9 @@ def install_error_handlers(app: FastAPI) -> None:
     app.exception_handler(RequestValidationError)(_handle_validation)
     app.exception_handler(ServiceError)(_handle_service)
     app.exception_handler(DBAPIError)(_handle_database)
-    app.exception_handler(PoolTimeoutError)(_handle_pool_timeout)
+    app.exception_handler(StaleDataError)(_handle_stale)
+    app.exception_handler(PoolTimeoutError)(_handle_timeout)
+    app.exception_handler(TimeoutError)(_handle_timeout)  # asyncpg's `command_timeout`, which SQLAlchemy lets through
 
 
 async def _handle_http(request: Request, error: HTTPException) -> ProblemResponse:
@@ -156,11 +162,25 @@ async def _handle_validation(request: Request, error: RequestValidationError) ->
 
 
 async def _handle_service(request: Request, error: ServiceError) -> ProblemResponse:
+    if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        log.warning("answered with %d: %r", error.status, error.__cause__ or error)
     return problem_response(request.url.path, error.status, str(error), headers=error.headers)
 
 
-async def _handle_pool_timeout(request: Request, _error: PoolTimeoutError) -> ProblemResponse:
-    return await _handle_service(request, DatabaseUnavailableError())
+async def _handle_timeout(request: Request, error: TimeoutError | PoolTimeoutError) -> ProblemResponse:
+    return await _unavailable(request, error)
+
+
+async def _handle_stale(request: Request, _error: StaleDataError) -> ProblemResponse:
+    return await _handle_service(request, ConflictError("Somebody else has changed this at the same time."))
+
+
+async def _unavailable(
+    request: Request, cause: Exception, detail: str = "The database is not available at the moment."
+) -> ProblemResponse:
+    error = DatabaseUnavailableError(detail)
+    error.__cause__ = cause
+    return await _handle_service(request, error)
 
 
 async def _handle_database(request: Request, error: DBAPIError) -> ProblemResponse:
@@ -168,9 +188,9 @@ async def _handle_database(request: Request, error: DBAPIError) -> ProblemRespon
     if state == UNIQUE_VIOLATION:
         return await _handle_service(request, ConflictError("The same values are already taken."))
     if state == FOREIGN_KEY_VIOLATION:
-        return await _handle_service(request, ConflictError("The request refers to something that does not exist."))
+        return await _handle_service(request, ConflictError("The request breaks a reference between two records."))
     if state in TRANSIENT_SQLSTATES:
-        return await _handle_service(request, DatabaseUnavailableError("The request met another one. Try again."))
+        return await _unavailable(request, error, "The database was too busy with other requests. Try again.")
     if error.connection_invalidated or state.startswith(UNAVAILABLE_SQLSTATE_CLASSES):
-        return await _handle_service(request, DatabaseUnavailableError())
+        return await _unavailable(request, error)
     raise error

@@ -6,7 +6,7 @@ Source: https://use-the-index-luke.com/no-offset
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Generic, TypeVar
 from uuid import UUID
 
@@ -68,7 +68,7 @@ async def paginate(
 
 
 def encode_cursor(created_at: datetime, row_id: UUID) -> str:
-    """Name a position in a list, in a form that fits into a URL and invites nobody to build one."""
+    """Name a position in a list, in a form that fits into a URL and discourages building one by hand."""
     return base64.urlsafe_b64encode(f"{created_at.isoformat()} {row_id}".encode()).decode()
 
 
@@ -81,9 +81,10 @@ def decode_cursor(cursor: str) -> tuple[datetime, UUID]:
     try:
         text = base64.b64decode(cursor, altchars=b"-_", validate=True).decode("ascii")
         created_at, row_id = text.rsplit(" ", 1)
-        position = datetime.fromisoformat(created_at), UUID(row_id)
-        if position[0].tzinfo is None:
+        moment = datetime.fromisoformat(created_at)
+        if moment.tzinfo is None:
             raise ValueError("no time zone")
-    except ValueError as error:
+        position = moment.astimezone(UTC), UUID(row_id)
+    except (ValueError, OverflowError) as error:
         raise InvalidInputError("The cursor is not one that this list gave out.") from error
     return position

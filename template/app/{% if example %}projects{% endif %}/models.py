@@ -9,7 +9,7 @@ from app.core.models import Entity
 
 
 class Project(Entity):
-    """A project. A deleted one keeps its row, and gives its name free."""
+    """A project. A deleted one keeps its row, and frees its name."""
 
     __tablename__ = "projects"
     __table_args__ = (

@@ -58,7 +58,7 @@ async def update_project(session: AsyncSession, project_id: UUID, changes: Proje
 
 
 async def delete_project(session: AsyncSession, project_id: UUID) -> None:
-    """Hide a project and its tasks, and give its name free.
+    """Hide a project and its tasks, and free its name.
 
     Raises:
         NotFoundError: there is no such project.

@@ -69,5 +69,8 @@ async def rolled_back(sandbox: Sandbox | None) -> AsyncGenerator[None]:
         yield
         return
     sandbox.open_frame()
-    yield
-    fail_for(await sandbox.close_frame())
+    try:
+        yield
+    finally:
+        faults = await sandbox.close_frame()
+    fail_for(faults)

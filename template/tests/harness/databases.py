@@ -22,6 +22,9 @@ from sqlalchemy import URL
 from tests.harness.server import PROJECT, connect_arguments
 
 LONGEST_NAME = 63
+LONGEST_PREFIX = 36
+OURS = {"test": r"test_[0-9a-f]{8}_(main|gw[0-9]+)(_[0-9]+)?", "template": r"template_[0-9a-f]{12}"}
+"""How the names of our databases go on, exactly: whatever else is on the server is not ours to remove."""
 MOST_SPENT = 32
 """How many clones may wait for being removed. Each takes about 8 MB."""
 TASK_NAME = "harness"
@@ -31,7 +34,7 @@ TASK_NAME = "harness"
 def _prefix() -> str:
     """Return the beginning of the names of all databases that this project's tests make."""
     pyproject = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
-    return re.sub(r"\W+", "_", pyproject["project"]["name"].lower())[:20]
+    return re.sub(r"\W+", "_", pyproject["project"]["name"].lower())[:LONGEST_PREFIX]
 
 
 PREFIX = _prefix()
@@ -169,7 +172,7 @@ class Databases:
                     await self.drop(name)
 
     async def _names(self, kind: str) -> list[str]:
-        rows = await self._lease.fetch("SELECT datname FROM pg_database WHERE datname ~ $1", f"^{PREFIX}_{kind}_")
+        rows = await self._lease.fetch("SELECT datname FROM pg_database WHERE datname ~ $1", f"^{PREFIX}_{OURS[kind]}$")
         return [row["datname"] for row in rows]
 
     async def _clone(self, connection: asyncpg.Connection, name: str) -> None:

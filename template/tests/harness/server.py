@@ -4,6 +4,7 @@ The database in the URL is never written to. It is only the way in: the tests ma
 """
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 DRIVER = "postgresql+asyncpg"
+FOR_TESTS = re.compile(r"(^|[^a-z])tests?([^a-z]|$)")
 PROJECT = Path(__file__).parent.parent.parent
 
 
@@ -36,7 +38,7 @@ def named_server(environ: Mapping[str, str]) -> URL | None:
         url = URL.create("unreadable")
     if url.drivername != DRIVER:
         raise HarnessError(f"Integration tests require {DRIVER}:// but {variable} begins with {url.drivername}://")
-    if variable == "DATABASE_URL" and "test" not in (url.database or ""):
+    if variable == "DATABASE_URL" and not FOR_TESTS.search((url.database or "").lower()):
         raise HarnessError(
             f"DATABASE_URL names the database {url.database!r}, which does not say that it is for tests: "
             "name a server in TEST_DATABASE_URL, or unset DATABASE_URL to use the embedded one."
@@ -61,9 +63,9 @@ async def check(url: URL) -> None:
     try:
         connection = await asyncpg.connect(**connect_arguments(url), database=url.database, timeout=5)
     except (OSError, asyncpg.CannotConnectNowError) as error:
-        reason = getattr(error, "strerror", None) or error or "no answer within 5 s"
+        reason = getattr(error, "strerror", None) or str(error) or "no answer within 5 s"
         raise HarnessError(f"No PostgreSQL answers at {where} ({reason}): start it, or correct the URL.") from error
-    except asyncpg.PostgresError as error:
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, TypeError) as error:
         raise HarnessError(f"The PostgreSQL at {where} refuses the connection: {error}") from error
     try:
         if not await connection.fetchval("SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user"):

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.orm.exc import StaleDataError
 
 from app.core.config import Settings
 from app.core.db import create_engine
@@ -48,6 +49,8 @@ ERRORS: dict[str, Exception] = {
     "statement-timeout": database_error(asyncpg.QueryCanceledError),
     "shutdown": database_error(asyncpg.AdminShutdownError),
     "too-many-connections": database_error(asyncpg.TooManyConnectionsError),
+    "command-timeout": TimeoutError(SECRET),
+    "stale": StaleDataError(SECRET),
     "bug": RuntimeError(SECRET),
     "bad-sql": database_error(asyncpg.UndefinedTableError),
 }
@@ -111,6 +114,8 @@ def assert_problem(response: httpx.Response, status: int) -> dict[str, Any]:
         ("statement-timeout", 503),
         ("shutdown", 503),
         ("too-many-connections", 503),
+        ("command-timeout", 503),
+        ("stale", 409),
         ("bug", 500),
         ("bad-sql", 500),
     ],

@@ -47,9 +47,16 @@ def test_a_refused_url_is_not_repeated() -> None:
     assert "hunter2" not in refusal(database_url="postgresql://app:hunter2@db/app")
 
 
-@pytest.mark.parametrize("password", ["postgres", "password", "change-me", "secret"])
-def test_production_refuses_an_example_password(password: str) -> None:
+@pytest.mark.parametrize("password", ["", "postgres", "change-me", "a-password-of-its-own", "eleven-long"])
+def test_production_refuses_a_password_that_is_short_or_an_example(password: str) -> None:
     assert "example password" in refusal(database_url=f"postgresql+asyncpg://app:{password}@db/app")
+
+
+def test_production_refuses_the_password_of_the_example_file() -> None:
+    example = (PROJECT / ".env.example").read_text()
+    url = next(line.split("=", 1)[1] for line in example.splitlines() if line.startswith("# DATABASE_URL="))
+
+    assert "example password" in refusal(database_url=url)
 
 
 def test_an_example_password_will_do_elsewhere() -> None:

@@ -31,14 +31,16 @@ def test_the_url_for_tests_comes_first() -> None:
     assert url.database == "postgres"
 
 
-def test_the_database_of_the_service_is_refused() -> None:
-    assert "'shop', which does not say that it is for tests" in refusal(
-        DATABASE_URL="postgresql+asyncpg://me@localhost/shop"
+@pytest.mark.parametrize("name", ["shop", "latest", "contest_prod", "attestations"])
+def test_the_database_of_the_service_is_refused(name: str) -> None:
+    assert f"'{name}', which does not say that it is for tests" in refusal(
+        DATABASE_URL=f"postgresql+asyncpg://me@localhost/{name}"
     )
 
 
-def test_a_database_whose_name_says_that_it_is_for_tests_is_accepted() -> None:
-    assert named_server({"DATABASE_URL": "postgresql+asyncpg://me@localhost/shop_test"}) is not None
+@pytest.mark.parametrize("name", ["test", "shop_test", "tests-of-shop", "Test2"])
+def test_a_database_whose_name_says_that_it_is_for_tests_is_accepted(name: str) -> None:
+    assert named_server({"DATABASE_URL": f"postgresql+asyncpg://me@localhost/{name}"}) is not None
 
 
 def test_a_refusal_does_not_repeat_a_password() -> None:

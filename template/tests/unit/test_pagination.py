@@ -37,6 +37,7 @@ def encoded(text: str) -> str:
         encoded("no position"),
         encoded(f"2026-01-02T03:04:05 {UUID(int=0)}"),
         encoded("2026-01-02T03:04:05+00:00 no-uuid"),
+        encoded(f"0001-01-01T00:00:00+23:59 {UUID(int=0)}"),
         encoded(f"99999-01-02T03:04:05+00:00 {UUID(int=0)}"),
         base64.urlsafe_b64encode(b"\xff\xfe").decode(),
     ],
