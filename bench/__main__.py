@@ -29,8 +29,8 @@ TESTS = "tests/bench/test_mechanisms.py"
 ROUNDS = 16
 BLOCK = 30
 NOT_COUNTED = 10
-"""So many tests at the beginning of a block are still slower than those that follow: nine of `real_db`, which needs both
-cores, after a block that needed one."""
+"""So many tests at the beginning of a block are still slower than those that follow: of `real_db`, which needs both
+cores, the first nine after a block that needed one."""
 MANY = 1000
 BUSY = 0.5
 BALLAST = 6
