@@ -77,8 +77,6 @@ class Account:
         """Make a folder that only the account (and root) may enter."""
         with suppress(FileExistsError):
             path.mkdir(mode=0o700, parents=True)
-            if self.ids is not None:
-                os.chown(path, *self.ids, follow_symlinks=False)
         found = path.lstat()
         if not stat.S_ISDIR(found.st_mode) or found.st_uid not in {os.geteuid(), self.ids[0] if self.ids else -1}:
             raise PostgresError(f"{path} belongs to somebody else: remove it, or have it removed.")

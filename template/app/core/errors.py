@@ -23,6 +23,7 @@ from app.core.logging import request_id
 
 log = logging.getLogger(__name__)
 
+DATABASE_AWAY = "The database is not available at the moment."
 RETRY_AFTER = {"Retry-After": "1"}
 UNIQUE_VIOLATION = "23505"
 FOREIGN_KEY_VIOLATION = "23503"
@@ -69,7 +70,7 @@ class DatabaseUnavailableError(ServiceError):
     status = HTTPStatus.SERVICE_UNAVAILABLE
     headers = RETRY_AFTER
 
-    def __init__(self, detail: str = "The database is not available at the moment.") -> None:
+    def __init__(self, detail: str = DATABASE_AWAY) -> None:
         super().__init__(detail)
 
 
@@ -175,9 +176,7 @@ async def _handle_stale(request: Request, _error: StaleDataError) -> ProblemResp
     return await _handle_service(request, ConflictError("Somebody else has changed this at the same time."))
 
 
-async def _unavailable(
-    request: Request, cause: Exception, detail: str = "The database is not available at the moment."
-) -> ProblemResponse:
+async def _unavailable(request: Request, cause: Exception, detail: str = DATABASE_AWAY) -> ProblemResponse:
     error = DatabaseUnavailableError(detail)
     error.__cause__ = cause
     return await _handle_service(request, error)
