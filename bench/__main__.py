@@ -35,8 +35,16 @@ MANY = 1000
 BUSY = 0.5
 BALLAST = 6
 """Tables added to the example's two. What create_all costs grows with the schema; a small service has eight."""
-UNWANTED = {"DATABASE_URL", "TEST_DATABASE_URL", "VIRTUAL_ENV", "PYTHONPATH", "PYTEST_ADDOPTS"}
-"""What in the environment would lead to another database, other packages or other options."""
+UNWANTED = {
+    "DATABASE_URL",
+    "TEST_DATABASE_URL",
+    "VIRTUAL_ENV",
+    "PYTHONPATH",
+    "PYTEST_ADDOPTS",
+    "PYTHONDONTWRITEBYTECODE",
+}
+"""What in the environment would lead to another database, other packages or other options, or have every run compile
+all packages once more."""
 
 MECHANISMS = {
     "floor": "floor: no database, three pings",

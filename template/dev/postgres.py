@@ -41,6 +41,7 @@ THROW_AWAY = {
     "log_checkpoints": "off",
     "shared_buffers": "32MB",
     "update_process_title": "off",
+    "file_copy_method": "clone",  # A new database's files are copied within the kernel: a third less work for each.
     "fsync": "off",
     "synchronous_commit": "off",
     "full_page_writes": "off",
