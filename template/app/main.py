@@ -2,7 +2,7 @@
 
 import tomllib
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.core.config import Settings, load
 from app.core.db import bind_engine, create_engine
-from app.core.discovery import load_models, routers, sections
+from app.core.discovery import guarded, lifespans, load_models, routers, sections
 from app.core.errors import install_error_handlers
 from app.core.middleware import (
     AccessLogMiddleware,
@@ -38,7 +38,10 @@ def create_app(settings: Settings | None = None, engine: AsyncEngine | None = No
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
-        async with bind_engine(engine or create_engine(settings)) as app.state.engine:
+        async with AsyncExitStack() as features:
+            app.state.engine = await features.enter_async_context(bind_engine(engine or create_engine(settings)))
+            for feature in lifespans():
+                await features.enter_async_context(feature(app))
             yield
 
     app = DocumentedAPI(
@@ -54,7 +57,7 @@ def create_app(settings: Settings | None = None, engine: AsyncEngine | None = No
     install_error_handlers(app)
     _add_middleware(app, settings)
     for router in routers():
-        app.include_router(router)
+        app.include_router(guarded(router))
     return app
 
 

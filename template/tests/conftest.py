@@ -6,6 +6,7 @@ opened on. With the default, a loop for each test, the second test would fail wi
 """
 
 from collections.abc import AsyncGenerator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -20,9 +21,10 @@ from tests.harness.databases import Databases
 from tests.harness.isolation import Isolation, fail_for
 from tests.harness.live import serving
 from tests.harness.run import REAL_DB_LEFT, is_to_be_kept, run_and_worker, server_of
-from tests.harness.settings import HermeticSettings
 
-pytest_plugins = ["tests.harness.plugin"]
+# What a file in tests/fixtures defines, every test can ask for.
+FIXTURES = sorted(Path(__file__).parent.glob("fixtures/[!_]*.py"))
+pytest_plugins = ["tests.harness.plugin", *(f"tests.fixtures.{path.stem}" for path in FIXTURES)]
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +40,7 @@ async def databases(request: pytest.FixtureRequest) -> AsyncGenerator[Databases]
 def settings(databases: Databases) -> Settings:
     """The settings that the application under test is built with."""
     url = databases.url(databases.name).render_as_string(hide_password=False)
-    return HermeticSettings(environment="test", database_url=url)
+    return Settings(environment="test", database_url=url)
 
 
 @pytest.fixture(scope="session")

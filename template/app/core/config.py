@@ -25,6 +25,9 @@ class Section(BaseSettings):
 
     model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True)
 
+    environment: Literal["development", "test", "production"] = "production"
+    """Known to every section, because what production needs may differ."""
+
 
 @cache
 def load(section: type[SectionT]) -> SectionT:
@@ -48,7 +51,6 @@ def explain(error: ValidationError) -> str:
 class Settings(Section):
     """What the service itself needs. All durations are in seconds, all sizes in bytes."""
 
-    environment: Literal["development", "test", "production"] = "production"
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     workers: PositiveInt = 1

@@ -1,15 +1,23 @@
-"""Features are found, not listed: a folder under `app/` takes part by having a `router.py`, `models.py` or `config.py`.
+"""Features are found, not listed: a folder under `app/` takes part by what is in it.
+
+- `router.py` has a `router` with its endpoints,
+- `models.py` has its tables,
+- `config.py` has its settings, a `Section`,
+- `lifespan.py` has a context manager `lifespan(app)`, open for as long as the service runs,
+- `guard.py` has a function `guard(route)`: the dependencies that a request to any feature's `route` has to pass.
 
 So a feature is added by making its folder and removed by deleting it, and no file has to know them all.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager
 from importlib import import_module
 from importlib.util import find_spec
+from itertools import groupby
 from pkgutil import iter_modules
 from types import ModuleType
 
-from fastapi import APIRouter
+from fastapi import APIRouter, FastAPI
 
 import app
 from app.core.config import Section
@@ -35,9 +43,24 @@ def routers() -> Iterator[APIRouter]:
         yield module.router
 
 
+def guarded(router: APIRouter) -> APIRouter:
+    """Return the routes of `router`, each with the dependencies that every `guard.py` wants it to have."""
+    guards = [module.guard for module in feature_modules("guard")]
+    result = APIRouter()
+    for dependencies, routes in groupby(router.routes, lambda route: [d for guard in guards for d in guard(route)]):
+        result.include_router(APIRouter(routes=list(routes)), dependencies=dependencies)
+    return result
+
+
 def sections() -> Iterator[type[Section]]:
     """Yield the settings that each `config.py` defines itself."""
     for module in feature_modules("config"):
         for value in vars(module).values():
             if isinstance(value, type) and issubclass(value, Section) and value.__module__ == module.__name__:
                 yield value
+
+
+def lifespans() -> Iterator[Callable[[FastAPI], AbstractAsyncContextManager[None]]]:
+    """Yield the `lifespan` of every `lifespan.py`."""
+    for module in feature_modules("lifespan"):
+        yield module.lifespan

@@ -4,6 +4,7 @@ import gc
 import os
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.harness.databases import template_name
@@ -19,6 +20,7 @@ from tests.harness.run import (
     start_server,
 )
 from tests.harness.server import HarnessError, named_server
+from tests.harness.settings import forget_environment
 
 MARKERS = (
     "real_db: give the test a database of its own, with a real pool and real commits, instead of the sandbox",
@@ -40,9 +42,11 @@ def pytest_configure(config: pytest.Config) -> None:
     for marker in MARKERS:
         config.addinivalue_line("markers", marker)
     if is_worker(config):
+        forget_environment()
         return
     try:
         config.stash[NAMED] = named_server(os.environ)
+        forget_environment()
         if getattr(config.option, "numprocesses", None):
             start_server(config)  # The workers share it.
     except HarnessError as error:
@@ -53,6 +57,12 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     """Stop the embedded server."""
     if embedded := config.stash.get(EMBEDDED, None):
         embedded.stop()
+
+
+@pytest.fixture
+def writer(client: httpx.AsyncClient) -> httpx.AsyncClient:
+    """A client that may change things. A file in `tests/fixtures/` can put another one in its place."""
+    return client
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -1,20 +1,15 @@
-"""The settings of the application under test."""
+"""The settings of the application under test come from the tests alone, not from the developer's machine."""
 
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
+import os
 
-from app.core.config import Settings
+from app.core.config import Section, Settings
+from app.core.discovery import sections
 
 
-class HermeticSettings(Settings):
-    """Settings that come from the tests alone, and not from the developer's environment or `.env`."""
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        *_others: PydanticBaseSettingsSource,
-        **_more: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read what is given to the constructor, and nothing else."""
-        return (init_settings,)
+def forget_environment() -> None:
+    """Remove every setting of the service from this process's environment, and have nothing read from `.env`."""
+    for section in (Section, Settings, *sections()):
+        section.model_config["env_file"] = None
+        for field in section.model_fields:
+            os.environ.pop(field.upper(), None)
+    os.environ["ENVIRONMENT"] = "test"

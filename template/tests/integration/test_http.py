@@ -11,7 +11,6 @@ from fastapi import FastAPI
 from app.core.config import Settings
 from app.core.logging import logging_config
 from app.main import create_app
-from tests.harness.settings import HermeticSettings
 
 URL = "postgresql+asyncpg://app:a-long-password@db.internal/app"
 
@@ -41,7 +40,7 @@ async def test_an_id_that_could_do_harm_is_replaced(client: httpx.AsyncClient, b
 
 
 async def test_the_id_is_in_the_log(client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture) -> None:
-    config = logging_config(HermeticSettings(environment="test", database_url=URL))
+    config = logging_config(Settings(environment="test", database_url=URL))
     put_id = config["filters"]["request_id"]["()"]()
     caplog.handler.addFilter(put_id)
     caplog.set_level(logging.INFO, logger="app.request")
@@ -55,7 +54,7 @@ async def test_the_id_is_in_the_log(client: httpx.AsyncClient, caplog: pytest.Lo
 
 
 def test_a_log_line_is_one_json_object(capfd: pytest.CaptureFixture[str]) -> None:
-    config = logging_config(HermeticSettings(environment="test", database_url=URL))
+    config = logging_config(Settings(environment="test", database_url=URL))
     configurator = DictConfigurator(config)
     formatter = configurator.configure_formatter(config["formatters"]["json"])
     record = logging.LogRecord("app.test", logging.INFO, __file__, 1, "hello\n%s", ("world",), None)
@@ -88,7 +87,7 @@ async def test_the_documentation_page_may_load_its_scripts(client: httpx.AsyncCl
 
 
 async def test_production_asks_for_https_and_hides_the_documentation() -> None:
-    app = create_app(HermeticSettings(environment="production", database_url=URL))
+    app = create_app(Settings(environment="production", database_url=URL))
 
     async with client_for(app) as client:
         health, docs, openapi = [await client.get(path) for path in ("/health", "/docs", "/openapi.json")]

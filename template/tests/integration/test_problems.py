@@ -22,7 +22,6 @@ from app.main import create_app
 from tests.harness.client import running
 from tests.harness.databases import Databases
 from tests.harness.isolation import Isolation
-from tests.harness.settings import HermeticSettings
 
 SECRET = "a detail of the implementation"
 router = APIRouter(prefix="/problems")
@@ -201,7 +200,7 @@ async def test_a_500_over_a_socket(live_client: httpx.AsyncClient) -> None:
 
 @pytest.mark.parametrize("path", ["/health/ready", "/problems/query"])
 async def test_a_database_that_is_away(path: str) -> None:
-    settings = HermeticSettings(environment="test", database_url="postgresql+asyncpg://nobody@127.0.0.1:1/none")
+    settings = Settings(environment="test", database_url="postgresql+asyncpg://nobody@127.0.0.1:1/none")
     app = create_app(settings)
     app.include_router(router)
 
@@ -219,9 +218,7 @@ async def test_a_database_that_is_away(path: str) -> None:
 @pytest.mark.real_db
 async def test_a_pool_that_is_exhausted(isolation: Isolation, databases: Databases) -> None:
     url = databases.url(isolation.database).render_as_string(hide_password=False)
-    settings = HermeticSettings(
-        environment="test", database_url=url, db_pool_size=1, db_max_overflow=0, db_pool_timeout=0.1
-    )
+    settings = Settings(environment="test", database_url=url, db_pool_size=1, db_max_overflow=0, db_pool_timeout=0.1)
     engine = create_engine(settings)
     app = create_app(settings, engine)
     app.include_router(router)

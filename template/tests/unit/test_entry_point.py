@@ -12,7 +12,6 @@ from app import __main__ as entry_point
 from app.core.config import Settings, load
 from app.core.db import create_engine
 from app.main import create_app
-from tests.harness.settings import HermeticSettings
 
 URL = "postgresql+asyncpg://app:a-long-password@db.internal/app"
 
@@ -58,7 +57,7 @@ def test_bad_settings_are_explained(
 
 
 def test_the_engine_has_its_time_outs() -> None:
-    engine = create_engine(HermeticSettings(database_url=URL, db_pool_size=3, db_statement_timeout=1.5))
+    engine = create_engine(Settings(database_url=URL, db_pool_size=3, db_statement_timeout=1.5))
 
     pool = engine.pool
     assert isinstance(pool, AsyncAdaptedQueuePool)
@@ -68,14 +67,14 @@ def test_the_engine_has_its_time_outs() -> None:
 
 
 def test_behind_pgbouncer_nothing_outlives_a_transaction() -> None:
-    engine = create_engine(HermeticSettings(database_url=URL, db_behind_pgbouncer=True))
+    engine = create_engine(Settings(database_url=URL, db_behind_pgbouncer=True))
 
     assert isinstance(engine.pool, NullPool)
 
 
 async def test_middleware_leaves_alone_what_is_no_http() -> None:
     """A server announces the start of the application through the same door as requests."""
-    app = create_app(HermeticSettings(environment="test", database_url=URL))
+    app = create_app(Settings(environment="test", database_url=URL))
     sent: list[Message] = []
     steps = iter([{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}])
 
