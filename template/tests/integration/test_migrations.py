@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+from pathlib import Path
 from collections.abc import AsyncGenerator
 
 import asyncpg
@@ -57,16 +58,16 @@ async def test_every_migration_can_be_undone_and_done_again(databases: Databases
 
 
 @pytest.mark.slow
-async def test_two_replicas_migrate_at_once(databases: Databases, empty_database: str) -> None:
+async def test_two_replicas_migrate_at_once(databases: Databases, empty_database: str, tmp_path: Path) -> None:
     url = databases.url(empty_database).render_as_string(hide_password=False)
     third = await asyncpg.connect(**connect_arguments(databases.server), database=empty_database)
     connected = "SELECT count(*) FROM pg_stat_activity WHERE datname = $1"
 
     async def migrate() -> tuple[int | None, str]:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "alembic", "upgrade", "head"),
-            cwd=PROJECT,
-            env=os.environ | {"DATABASE_URL": url, "ENVIRONMENT": "test"},
+            *(sys.executable, "-m", "alembic", "-c", str(PROJECT / "alembic.ini"), "upgrade", "head"),
+            cwd=tmp_path,  # Where there is no `.env`.
+            env=os.environ | {"DATABASE_URL": url, "PYTHONPATH": str(PROJECT)},
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
@@ -76,7 +77,7 @@ async def test_two_replicas_migrate_at_once(databases: Databases, empty_database
     await third.execute("SELECT pg_advisory_lock($1::bigint)", MIGRATION_LOCK)
     both = asyncio.gather(migrate(), migrate())
     async with asyncio.timeout(60):
-        while await third.fetchval(connected, empty_database) < 3:  # noqa: ASYNC110 - only asking tells
+        while await third.fetchval(connected, empty_database) < 3 and not both.done():  # noqa: ASYNC110 - only asking tells
             await asyncio.sleep(0.05)
     await asyncio.sleep(0.3)
     meanwhile = await tables(databases, empty_database)
