@@ -3,8 +3,8 @@
 import asyncio
 import os
 import sys
-from pathlib import Path
 from collections.abc import AsyncGenerator
+from pathlib import Path
 
 import asyncpg
 import pytest
