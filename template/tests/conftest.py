@@ -5,7 +5,7 @@ the engine and its connections live for the whole session, and an asyncpg connec
 opened on. With the default, a loop for each test, the second test would fail with "attached to a different loop".
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 
 import httpx
@@ -120,11 +120,23 @@ async def db_session(
 
 
 @pytest.fixture
-def client(request: pytest.FixtureRequest, app: FastAPI, isolation: Isolation) -> httpx.AsyncClient:
-    """An HTTP client for the application, with no credentials. It holds nothing that would have to be closed."""
+def make_client(
+    request: pytest.FixtureRequest, app: FastAPI, isolation: Isolation
+) -> Callable[[dict[str, str]], httpx.AsyncClient]:
+    """Makes HTTP clients for the application, which send headers of their own."""
     repeats = request.node.get_closest_marker("repeats")
     transport = Transport(app, isolation, most_repetitions=repeats.args[0] if repeats else 5)
-    return httpx.AsyncClient(transport=transport, base_url="http://test", trust_env=False)
+
+    def make(headers: dict[str, str]) -> httpx.AsyncClient:
+        return httpx.AsyncClient(transport=transport, base_url="http://test", headers=headers, trust_env=False)
+
+    return make
+
+
+@pytest.fixture
+def client(make_client: Callable[[dict[str, str]], httpx.AsyncClient]) -> httpx.AsyncClient:
+    """An HTTP client for the application that shows nothing of who it is. It needs not be closed."""
+    return make_client({})
 
 
 @pytest.fixture

@@ -50,6 +50,8 @@ def _declare_problems(path: str, operation: dict[str, Any]) -> None:
         statuses.append(413)
     if "422" in responses:
         statuses.append(422)
+    if operation.get("security"):
+        statuses += [401, 403]
     responses.update((str(status), _problem(status)) for status in statuses)
 
 

@@ -50,7 +50,7 @@ def refuse():
     raise HTTPException(418)
 
 def guard(route):
-    return [] if route.path == "/weather" else [Depends(refuse)]
+    return [Depends(refuse)] if route.path == "/health" else []
 """
 
 
@@ -92,9 +92,10 @@ async def test_a_guard_watches_the_routes_of_all_features(feature: Path, monkeyp
     transport = httpx.ASGITransport(app=create_app(Settings(environment="test", database_url=URL)))
 
     async with httpx.AsyncClient(transport=transport, base_url="http://test", trust_env=False) as client:
-        statuses = [(await client.get(path)).status_code for path in ("/weather", "/health")]
+        statuses = [(await client.get(path)).status_code for path in ("/health", "/weather")]
 
-    assert statuses == [200, 418]
+    assert statuses[0] == 418
+    assert statuses[1] != 418
 
 
 async def test_a_feature_has_its_part_in_the_services_life(feature: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,65 @@
+"""The settings of accounts and tokens. Durations are in seconds."""
+
+import secrets
+from contextlib import suppress
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, PositiveInt, SecretStr, model_validator
+
+from app.core.config import EXAMPLE_PASSWORDS, SHORTEST_PASSWORD, Seconds, Section
+
+SHORTEST_SECRET = 32
+EXAMPLE_SECRETS = frozenset({"at-least-32-characters-of-your-own"})
+DEVELOPMENT_SECRETS = Path(__file__).parent.parent.parent / ".secrets"
+
+
+class AuthSettings(Section):
+    """How people sign in, and for how long."""
+
+    jwt_secret: SecretStr = SecretStr("")
+    access_token_lifetime: Seconds = 15 * 60
+    sign_in_lifetime: Seconds = 30 * 24 * 3600
+    sign_in_attempts: PositiveInt = 5
+    sign_in_window: Seconds = 15 * 60
+    owner_username: str = Field("", max_length=100)
+    owner_password: SecretStr = SecretStr("")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _make_secret(cls, values: dict[str, object]) -> dict[str, object]:
+        if values.get("jwt_secret") or values.get("environment", "production") == "production":
+            return values
+        secret = development_secret() if values["environment"] == "development" else secrets.token_urlsafe()
+        return values | {"jwt_secret": secret}
+
+    @model_validator(mode="after")
+    def _refuse_weak_secrets(self) -> Self:
+        secret, password = self.jwt_secret.get_secret_value(), self.owner_password.get_secret_value()
+        if len(secret) < SHORTEST_SECRET or secret in EXAMPLE_SECRETS:
+            raise ValueError(
+                f"JWT_SECRET needs at least {SHORTEST_SECRET} random characters of its own: "
+                'python -c "import secrets; print(secrets.token_urlsafe())" makes some'
+            )
+        if bool(self.owner_username) != bool(password):
+            raise ValueError("OWNER_USERNAME and OWNER_PASSWORD belong together: set both, or none")
+        weak = password in EXAMPLE_PASSWORDS or len(password) < SHORTEST_PASSWORD
+        if password and weak and self.environment == "production":
+            raise ValueError(
+                f"OWNER_PASSWORD is an example or has under {SHORTEST_PASSWORD} characters: choose another"
+            )
+        return self
+
+
+def development_secret() -> str:
+    """Return this machine's own secret, made at the first start and kept out of git."""
+    path = DEVELOPMENT_SECRETS / "jwt"
+    secret = secrets.token_urlsafe()
+    with suppress(OSError):  # Where nothing can be written, as in a container, there is another one at each start.
+        DEVELOPMENT_SECRETS.mkdir(mode=0o700, exist_ok=True)
+        (DEVELOPMENT_SECRETS / ".gitignore").write_text("*\n")
+        with suppress(FileExistsError):
+            path.touch(mode=0o600, exist_ok=False)
+            path.write_text(secret)
+        return path.read_text()
+    return secret
