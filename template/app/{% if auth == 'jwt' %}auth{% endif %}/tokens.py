@@ -36,9 +36,9 @@ class Claims:
 
 
 def access_token(sign_in: SignIn) -> str:
-    """Return a token for requests; it does not outlive the sign-in."""
+    """Return a token for requests."""
     until = datetime.now(UTC) + timedelta(seconds=load(AuthSettings).access_token_lifetime)
-    return _encode(sign_in, Use.ACCESS, min(until, sign_in.expires_at))
+    return _encode(sign_in, Use.ACCESS, until)
 
 
 def refresh_token(sign_in: SignIn) -> str:
