@@ -31,6 +31,9 @@ RENDERS: dict[str, Answers] = {
     "proprietary": {"license": "Proprietary", "author_name": AWKWARD, "python_version": "3.13", "example": False},
 }
 
+# What is in a project that leaves nothing out.
+EVERYTHING: Answers = {"example": True, "auth": "jwt", "object_storage": True, "ci": "github"}
+
 # An answer to each question that differs from the default one.
 ANOTHER_ANSWER: Answers = {
     "project_name": "Another Name",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.answers import EVERYTHING
 from tests.generated.postgres import Server
 from tests.generated.service import Service, Toolbox, make_toolbox
 from tests.processes import Account, plain_environment
@@ -16,7 +17,7 @@ from tests.template import render
 @pytest.fixture(scope="session")
 def toolbox(template: Path, workshop: Path) -> Toolbox:
     """Everything that a rendered service needs to run, installed once."""
-    return make_toolbox(render(template, workshop / "toolbox" / "my-service"), workshop / "toolbox")
+    return make_toolbox(render(template, workshop / "toolbox" / "my-service", **EVERYTHING), workshop / "toolbox")
 
 
 MakeService = Callable[..., Service]
