@@ -58,8 +58,11 @@ def development_secret() -> str:
     with suppress(OSError):  # Where nothing can be written, as in a container, there is another one at each start.
         DEVELOPMENT_SECRETS.mkdir(mode=0o700, exist_ok=True)
         (DEVELOPMENT_SECRETS / ".gitignore").write_text("*\n")
+        mine = DEVELOPMENT_SECRETS / secrets.token_hex(8)
+        mine.touch(mode=0o600)
+        mine.write_text(secret)
         with suppress(FileExistsError):
-            path.touch(mode=0o600, exist_ok=False)
-            path.write_text(secret)
+            path.hardlink_to(mine)  # So nobody finds half a secret, and of two that start at once one is first.
+        mine.unlink()
         return path.read_text()
     return secret
