@@ -10,10 +10,12 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, contextmanager
+from importlib import import_module
 from pathlib import Path
-from types import FrameType
+from pkgutil import iter_modules
+from types import FrameType, ModuleType
 
 from dotenv import dotenv_values
 from sqlalchemy import make_url
@@ -26,15 +28,24 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @contextmanager
 def environment() -> Generator[dict[str, str]]:
-    """Yield the variables for a command: those given, and DATABASE_URL and ENVIRONMENT in any case."""
+    """Yield the variables for a command: those given, and those of the servers that come along."""
     given = {name: value for name, value in dotenv_values(PROJECT / ".env").items() if value} | dict(os.environ)
     variables = {"ENVIRONMENT": "development", "LOG_FORMAT": "console"} | given
-    if variables.get("DATABASE_URL"):
+    with ExitStack() as servers:
+        if not variables.get("DATABASE_URL"):
+            server = servers.enter_context(kept_server(PROJECT / ".postgres"))
+            say(f"PostgreSQL keeps its data in {server.home}")
+            variables |= {"DATABASE_URL": server.url}
+        for module in companions():
+            variables |= servers.enter_context(module.companion(variables))
         yield variables
-        return
-    with kept_server(PROJECT / ".postgres") as server:
-        say(f"PostgreSQL keeps its data in {server.home}")
-        yield variables | {"DATABASE_URL": server.url}
+
+
+def companions() -> Iterator[ModuleType]:
+    """Yield the modules here that have a `companion`: another server that the service needs."""
+    for found in iter_modules([str(Path(__file__).parent)], prefix="dev."):
+        if found.name != __spec__.name and hasattr(module := import_module(found.name), "companion"):
+            yield module
 
 
 def run(command: list[str], variables: dict[str, str]) -> int:

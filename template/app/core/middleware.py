@@ -10,6 +10,7 @@ from urllib.parse import quote
 from uuid import uuid4
 
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core.errors import problem_response
@@ -134,7 +135,10 @@ class UnhandledErrorMiddleware:
 
 
 class BodyLimitMiddleware:
-    """Refuse a request whose body is longer than `max_bytes`: before reading when it says so, else while reading."""
+    """Refuse a request whose body is longer than `max_bytes`: before reading when it says so, else while reading.
+
+    Nothing is refused before a handler reads, so one that takes more can say so first, with `allow_body`.
+    """
 
     def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
         self.app = app
@@ -144,20 +148,27 @@ class BodyLimitMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        detail = f"The body may have at most {self.max_bytes} bytes."
-        announced = dict(scope["headers"]).get(b"content-length", b"0")
-        if announced.isdigit() and int(announced) > self.max_bytes:
-            await problem_response(scope["path"], 413, detail)(scope, receive, send)
-            return
+        scope["max_body_bytes"] = self.max_bytes
+        given = dict(scope["headers"]).get(b"content-length", b"")
+        announced = int(given) if given.isdigit() else 0
         received = 0
+
+        def check(length: int) -> None:
+            if length > scope["max_body_bytes"]:
+                # FastAPI turns anything but an HTTPException that comes out of reading a body into a 400.
+                raise HTTPException(413, f"The body may have at most {scope['max_body_bytes']} bytes.")
 
         async def receive_counting() -> Message:
             nonlocal received
+            check(announced)
             message = await receive()
             received += len(message.get("body", b""))
-            if received > self.max_bytes:
-                # FastAPI turns anything but an HTTPException that comes out of reading a body into a 400.
-                raise HTTPException(413, detail)
+            check(received)
             return message
 
         await self.app(scope, receive_counting, send)
+
+
+def allow_body(request: Request, max_bytes: int) -> None:
+    """Let a request have a longer or only a shorter body than others. Call it before reading the body."""
+    request.scope["max_body_bytes"] = max_bytes

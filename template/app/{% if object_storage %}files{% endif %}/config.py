@@ -1,0 +1,56 @@
+"""Where the files go, and how large they may be."""
+
+from datetime import timedelta
+from typing import Annotated, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from app.core.config import EXAMPLE_PASSWORDS, Seconds, Section
+
+EXAMPLE_SECRETS = EXAMPLE_PASSWORDS | {"a-secret-key-of-its-own", "minioadmin"}
+SHORTEST_SECRET = 16
+PART_SIZE = 8 * 1024**2
+MOST_PARTS = 10_000
+"""How many parts S3 lets an object have."""
+
+
+class FileSettings(Section):
+    """The object storage, any that speaks S3. Elsewhere than in production the service starts without it."""
+
+    s3_endpoint_url: str = ""
+    s3_public_endpoint_url: str = ""
+    s3_bucket_name: str = ""
+    s3_access_key_id: str = ""
+    s3_secret_access_key: Annotated[str, Field(repr=False)] = ""
+    s3_region: str = "us-east-1"
+    max_upload_bytes: Annotated[int, Field(gt=0, le=PART_SIZE * MOST_PARTS)] = 100 * 1024**2
+    upload_timeout: Seconds = 900
+
+    @field_validator("s3_endpoint_url", "s3_public_endpoint_url")
+    @classmethod
+    def _require_http(cls, value: str) -> str:
+        if value and not value.startswith(("https://", "http://")):
+            raise ValueError("must be a URL that begins with https:// or http://")
+        return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _require_all_or_nothing(self) -> Self:
+        needed = ("s3_endpoint_url", "s3_bucket_name", "s3_access_key_id", "s3_secret_access_key")
+        missing = [name.upper() for name in needed if not getattr(self, name)]
+        if missing and (self.environment == "production" or len(missing) < len(needed)):
+            raise ValueError(f"{', '.join(missing)} must be set, for the files to have a place")
+        return self
+
+    @model_validator(mode="after")
+    def _refuse_weak_secret(self) -> Self:
+        secret = self.s3_secret_access_key
+        if self.environment == "production" and (secret in EXAMPLE_SECRETS or len(secret) < SHORTEST_SECRET):
+            raise ValueError(
+                f"S3_SECRET_ACCESS_KEY is an example or has under {SHORTEST_SECRET} characters: choose another"
+            )
+        return self
+
+    @property
+    def given_up_after(self) -> timedelta:
+        """The age at which an upload that is not complete never will be, with time for the storage's own retries."""
+        return timedelta(seconds=2 * self.upload_timeout)

@@ -1,0 +1,57 @@
+"""The files' endpoints."""
+
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, HTTPException, Request, Response, status
+from fastapi.responses import RedirectResponse
+from starlette.requests import ClientDisconnect
+
+from app.core.deps import Session
+from app.core.middleware import allow_body
+from app.core.openapi import problems
+from app.files import service
+from app.files.deps import CurrentFileSettings, CurrentStorage, end_transaction
+from app.files.form import MOST_AROUND, FileForm
+from app.files.schemas import UPLOAD_FORM, FileRead
+
+router = APIRouter(prefix="/api/v1/files", tags=["files"])
+
+
+@router.post(
+    "",
+    status_code=status.HTTP_201_CREATED,
+    dependencies=[Depends(end_transaction)],
+    responses=problems(400, 408, 415, 422),
+    openapi_extra=UPLOAD_FORM,
+)
+async def upload_file(
+    storage: CurrentStorage, settings: CurrentFileSettings, request: Request, response: Response
+) -> FileRead:
+    """Upload a file, as the part `file` of a form."""
+    allow_body(request, settings.max_upload_bytes + MOST_AROUND)
+    form = FileForm(request.headers.get("content-type", ""), request.stream())
+    try:
+        file = await service.upload(storage, form, settings)
+    except ClientDisconnect as error:
+        raise HTTPException(status.HTTP_400_BAD_REQUEST, "The body ended too early.") from error
+    response.headers["Location"] = str(request.app.url_path_for("get_file", file_id=file.id))
+    return FileRead.model_validate(file)
+
+
+@router.get("/{file_id}")
+async def get_file(session: Session, file_id: UUID) -> FileRead:
+    """Return what is known of a file."""
+    return FileRead.model_validate(await service.get_file(session, file_id))
+
+
+@router.get("/{file_id}/content", status_code=status.HTTP_307_TEMPORARY_REDIRECT, response_class=RedirectResponse)
+async def get_file_content(session: Session, storage: CurrentStorage, file_id: UUID) -> RedirectResponse:
+    """Redirect to the content: a URL at the storage that works for a minute, for whoever has it."""
+    file = await service.get_file(session, file_id)
+    return RedirectResponse(await storage.link(str(file.id)), headers={"Cache-Control": "no-store"})
+
+
+@router.delete("/{file_id}", status_code=status.HTTP_204_NO_CONTENT, dependencies=[Depends(end_transaction)])
+async def delete_file(storage: CurrentStorage, file_id: UUID) -> None:
+    """Delete a file."""
+    await service.delete_file(storage, file_id)

@@ -1,0 +1,181 @@
+"""What can be done with files. Nothing here knows of HTTP.
+
+The database and the storage cannot change as one, so the order is what keeps them together: the row comes first and
+goes last, and says in between that its object may or may not be there. Whatever dies on the way leaves a row that
+`sweep` finds. To upload and to delete takes several short transactions, and no connection is held while bytes stream.
+"""
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import AsyncIterator, Generator
+from contextlib import contextmanager
+from http import HTTPStatus
+from uuid import UUID
+
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.core.db import AsyncSessionLocal
+from app.core.errors import NotFoundError, ServiceError
+from app.files.config import FileSettings
+from app.files.form import FileForm
+from app.files.models import DOOMED, PENDING, STORED, File
+from app.files.names import UNKNOWN_TYPE, attachment
+from app.files.storage import Storage, StorageUnavailableError
+
+log = logging.getLogger(__name__)
+
+SWEPT_AT_ONCE = 100
+UPLOAD_LOST = "The upload took so long that it was given up. Try again."
+
+
+class TooLargeError(ServiceError):
+    """The file is larger than a file may be."""
+
+    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+
+
+class TooSlowError(ServiceError):
+    """The file took longer to arrive than it may."""
+
+    status = HTTPStatus.REQUEST_TIMEOUT
+
+
+class Measured:
+    """Passes blocks on, and knows the size and the digest of those that went by.
+
+    Raises:
+        TooLargeError: there are more than `most` bytes.
+    """
+
+    def __init__(self, blocks: AsyncIterator[bytes], most: int) -> None:
+        self._blocks = blocks
+        self._most = most
+        self._digest = hashlib.sha256()
+        self.size = 0
+
+    @property
+    def sha256(self) -> str:
+        """The digest, in hexadecimal."""
+        return self._digest.hexdigest()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for block in self._blocks:
+            self.size += len(block)
+            if self.size > self._most:
+                raise TooLargeError(f"A file may have at most {self._most} bytes.")
+            self._digest.update(block)
+            yield block
+
+
+async def upload(storage: Storage, form: FileForm, settings: FileSettings) -> File:
+    """Store the file in a form.
+
+    Raises:
+        TooLargeError: it is too large.
+        TooSlowError: it takes too long.
+        StorageUnavailableError: the storage does not take it.
+    """
+    deadline = asyncio.timeout(settings.upload_timeout)
+    try:
+        async with deadline:
+            await form.open()
+            return await _upload(storage, form, settings.max_upload_bytes)
+    except TimeoutError as error:
+        if deadline.expired():
+            raise TooSlowError(f"A file may take at most {settings.upload_timeout:g} seconds.") from error
+        raise
+
+
+async def _upload(storage: Storage, form: FileForm, most: int) -> File:
+    file = File(name=form.name, content_type=form.content_type)
+    async with AsyncSessionLocal.begin() as session:
+        session.add(file)
+    content = Measured(form.blocks(), most)
+    # Whatever the uploader says it is: nothing that a browser would run.
+    headers = {"Content-Type": UNKNOWN_TYPE, "Content-Disposition": attachment(file.name)}
+    try:
+        await storage.put(str(file.id), aiter(content), headers)
+        async with AsyncSessionLocal.begin() as session:
+            confirmed = await session.scalar(
+                update(File)
+                .where(File.id == file.id, File.state == PENDING)
+                .values(state=STORED, size=content.size, sha256=content.sha256)
+                .returning(File)
+            )
+        if confirmed is None:
+            raise StorageUnavailableError(UPLOAD_LOST)
+    except BaseException as error:
+        with _left_to_sweep(file.id):
+            await _doom(file.id)
+            # A storage that did not answer may still be at it, so the row stays.
+            await _remove(storage, file.id, forget=not isinstance(error, StorageUnavailableError))
+        raise
+    return confirmed
+
+
+async def get_file(session: AsyncSession, file_id: UUID) -> File:
+    """Return what is known of a file.
+
+    Raises:
+        NotFoundError: there is none with this id.
+    """
+    file = await session.scalar(select(File).where(File.id == file_id, File.state == STORED))
+    if file is None:
+        raise NotFoundError("There is no file with this id.")
+    return file
+
+
+async def delete_file(storage: Storage, file_id: UUID) -> None:
+    """Delete a file. It cannot be seen any more, even if the storage is away and its object stays until `sweep`.
+
+    Raises:
+        NotFoundError: there is none with this id.
+    """
+    async with AsyncSessionLocal.begin() as session:
+        file = await get_file(session, file_id)
+        file.state = DOOMED
+    with _left_to_sweep(file_id):
+        await _remove(storage, file_id)
+
+
+async def sweep(storage: Storage, settings: FileSettings) -> int:
+    """Remove what uploads and deletions that were cut off have left. Returns how many files that were.
+
+    Raises:
+        StorageUnavailableError: some are still there.
+    """
+    swept = 0
+    too_old = func.clock_timestamp() - settings.given_up_after
+    some = select(File.id).where(File.state != STORED, File.created_at < too_old).limit(SWEPT_AT_ONCE)
+    # Doomed first: no upload can be confirmed any more whose object is about to go.
+    doom = update(File).where(File.id.in_(some), File.state != STORED).values(state=DOOMED).returning(File.id)
+    while True:
+        async with AsyncSessionLocal.begin() as session:
+            ids = (await session.scalars(doom)).all()
+        if not ids:
+            return swept
+        for file_id in ids:
+            await _remove(storage, file_id)
+        swept += len(ids)
+
+
+async def _doom(file_id: UUID) -> None:
+    async with AsyncSessionLocal.begin() as session:
+        await session.execute(update(File).where(File.id == file_id).values(state=DOOMED))
+
+
+async def _remove(storage: Storage, file_id: UUID, *, forget: bool = True) -> None:
+    await storage.delete(str(file_id))
+    if forget:
+        async with AsyncSessionLocal.begin() as session:
+            await session.execute(delete(File).where(File.id == file_id, File.state == DOOMED))
+
+
+@contextmanager
+def _left_to_sweep(file_id: UUID) -> Generator[None]:
+    try:
+        yield
+    except Exception as error:
+        log.warning("file %s is left to be swept: %r", file_id, error)
