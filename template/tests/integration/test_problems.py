@@ -7,7 +7,7 @@ from typing import Any
 import asyncpg
 import httpx
 import pytest
-from fastapi import APIRouter, FastAPI, HTTPException
+from fastapi import APIRouter, FastAPI, HTTPException, Request
 from pydantic import BaseModel
 from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
@@ -18,6 +18,7 @@ from app.core.config import Settings
 from app.core.db import create_engine
 from app.core.deps import Session
 from app.core.errors import ConflictError, InvalidInputError, NotFoundError
+from app.core.middleware import allow_body
 from app.main import create_app
 from tests.harness.client import running
 from tests.harness.databases import Databases
@@ -63,6 +64,12 @@ async def raise_error(name: str) -> None:
 @router.post("/things", status_code=201)
 async def make_thing(thing: Thing) -> Thing:
     return thing
+
+
+@router.post("/large")
+async def take_more(request: Request) -> int:
+    allow_body(request, 200)
+    return len(await request.body())
 
 
 @router.get("/query")
@@ -182,6 +189,19 @@ async def test_a_body_of_just_the_allowed_size(client: httpx.AsyncClient) -> Non
     headers = {"content-type": "application/json"}
 
     assert (await client.post("/problems/things", content=body, headers=headers)).status_code == 201
+
+
+@pytest.mark.parametrize(("size", "status"), [(200, 200), (201, 413)])
+@pytest.mark.parametrize("announced", [True, False])
+async def test_a_handler_may_take_a_longer_body(
+    client: httpx.AsyncClient, announced: bool, size: int, status: int
+) -> None:
+    async def pieces() -> AsyncGenerator[bytes]:
+        yield b"x" * 100
+        yield b"x" * (size - 100)
+
+    headers = {"content-length": str(size)} if announced else {}
+    assert (await client.post("/problems/large", content=pieces(), headers=headers)).status_code == status
 
 
 async def test_a_failing_commit_is_never_a_success(client: httpx.AsyncClient) -> None:
