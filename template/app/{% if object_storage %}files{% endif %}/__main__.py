@@ -6,13 +6,15 @@ import sys
 from logging.config import dictConfig
 
 from pydantic import ValidationError
+from sqlalchemy.exc import DBAPIError
 
 from app.core.config import Settings, explain, load
 from app.core.db import bind_engine, create_engine
+from app.core.errors import ServiceError
 from app.core.logging import logging_config
 from app.files.config import FileSettings
 from app.files.service import sweep
-from app.files.storage import Storage, StorageUnavailableError
+from app.files.storage import Storage
 
 log = logging.getLogger("app.files")
 
@@ -22,8 +24,8 @@ async def clean(settings: Settings, file_settings: FileSettings) -> int:
     async with bind_engine(create_engine(settings)):
         try:
             log.info("%d leftovers of files removed", await sweep(Storage(file_settings), file_settings))
-        except StorageUnavailableError as error:
-            log.error("%s %r", error, error.__cause__)
+        except (ServiceError, DBAPIError) as error:
+            log.error("Files are left to be removed: %r", error.__cause__ or error)
             return 1
     return 0
 
