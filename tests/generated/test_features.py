@@ -50,6 +50,22 @@ PARTS = {
             "tests/integration/test_api_keys.py",
         ],
     ),
+    "files": (
+        {"auth": "jwt"},
+        [
+            "app/files",
+            "dev/object_store.py",
+            "make/files.mk",
+            "tests/fixtures/files.py",
+            "tests/harness/gate.py",
+            "tests/integration/test_file_failures.py",
+            "tests/integration/test_files.py",
+            "tests/integration/test_object_store.py",
+            "tests/performance/test_upload_memory.py",
+            "tests/unit/test_file_form.py",
+            "tests/unit/test_file_settings.py",
+        ],
+    ),
 }
 
 
