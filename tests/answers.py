@@ -29,6 +29,8 @@ RENDERS: dict[str, Answers] = {
     "apache": {"license": "Apache-2.0", "author_name": AWKWARD, "python_version": "3.11", "postgres_version": "16"},
     "bsd": {"license": "BSD-3-Clause", "author_name": AWKWARD, "python_version": "3.12", "postgres_version": "17"},
     "proprietary": {"license": "Proprietary", "author_name": AWKWARD, "python_version": "3.13", "example": False},
+    "files": {"object_storage": True},
+    "files-no-example": {"object_storage": True, "example": False},
 }
 
 # What is in a project that leaves nothing out.
@@ -45,6 +47,7 @@ ANOTHER_ANSWER: Answers = {
     "python_version": "3.12",
     "postgres_version": "17",
     "example": False,
+    "object_storage": True,
 }
 
 # Question, answer, and words of the sentence that refuses it.

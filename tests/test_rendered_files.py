@@ -22,6 +22,11 @@ EXAMPLE = re.compile(
     r"|Task(s|Create|Update|Read|Factory|Service)\b|import (Project|Task)\b)"
 )
 
+FILES = re.compile(
+    r"\bS3(_|\b)|rclone|obstore|object.?stor|bucket|\bapp[./]files|api/v1/files|0003_files|MAX_UPLOAD",
+    re.IGNORECASE,
+)
+
 
 def ruff(renders: dict[str, Path], *command: str) -> str:
     """Run ruff once over all renders, each with the configuration that it was rendered with. Returns its complaints."""
@@ -127,7 +132,20 @@ def test_the_words_of_the_example_are_found_where_it_is(renders: dict[str, Path]
     assert {"app/projects/router.py", "app/tasks/router.py"} <= with_it
 
 
-@pytest.mark.parametrize("name", ["defaults", "no-example"])
+@pytest.mark.parametrize("name", [name for name, answers in RENDERS.items() if not answers.get("object_storage")])
+def test_nothing_of_files_is_left_without_them(name: str, renders: dict[str, Path]) -> None:
+    files = texts(renders[name])
+    del files[".copier-answers.yml"]
+    left = {path: found[0] for path, text in files.items() if (found := FILES.search(text) or FILES.search(path))}
+    assert left == {}
+
+
+def test_the_words_of_files_are_found_where_they_are(renders: dict[str, Path]) -> None:
+    with_them = {path for path, text in texts(renders["files"]).items() if FILES.search(text) or FILES.search(path)}
+    assert {"app/files/router.py", "README.md", "docs/testing.md", ".env.example", "pyproject.toml"} <= with_them
+
+
+@pytest.mark.parametrize("name", ["defaults", "no-example", "files", "files-no-example"])
 def test_every_file_that_the_pages_name_exists(name: str, renders: dict[str, Path]) -> None:
     missing: list[str] = []
     for path, text in texts(renders[name]).items():
@@ -137,7 +155,7 @@ def test_every_file_that_the_pages_name_exists(name: str, renders: dict[str, Pat
     assert missing == []
 
 
-@pytest.mark.parametrize("name", ["defaults", "no-example"])
+@pytest.mark.parametrize("name", ["defaults", "no-example", "files", "files-no-example"])
 def test_every_test_that_the_pages_name_exists(name: str, renders: dict[str, Path]) -> None:
     files = texts(renders[name])
     source = "\n".join(text for path, text in files.items() if path.endswith(".py"))

@@ -88,7 +88,9 @@ def test_a_feature_can_be_deleted_by_hand(feature: str, make_service: MakeServic
         done = service.make("migration", m=f"drop {feature}")
         assert done.returncode == 0, done.stdout + done.stderr
         (migration,) = (service.project / "alembic" / "versions").glob("2*.py")
-        tables = set(re.findall(r'drop_table\("(\w+)"\)', migration.read_text(encoding="utf-8").split("def downgrade")[0]))
+        tables = set(
+            re.findall(r'drop_table\("(\w+)"\)', migration.read_text(encoding="utf-8").split("def downgrade")[0])
+        )
         assert tables, migration.read_text(encoding="utf-8")
         assert_green(service.make("check"))
     finally:
