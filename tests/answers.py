@@ -1,12 +1,13 @@
 """The answers that are tried, and those that are refused."""
 
+from itertools import product
 from typing import Any
 
 Answers = dict[str, Any]
 
 AWKWARD = """It's "naïve" & <b>: C:\\temp\\ # {{ 7*7 }} {% raw %} ${x} $(x) 🚀"""
 
-RENDERS: dict[str, Answers] = {
+TEXTS: dict[str, Answers] = {
     "defaults": {},
     "no-example": {"example": False},
     "three-letters": {"project_name": "Abc"},
@@ -29,9 +30,23 @@ RENDERS: dict[str, Answers] = {
     "apache": {"license": "Apache-2.0", "author_name": AWKWARD, "python_version": "3.11", "postgres_version": "16"},
     "bsd": {"license": "BSD-3-Clause", "author_name": AWKWARD, "python_version": "3.12", "postgres_version": "17"},
     "proprietary": {"license": "Proprietary", "author_name": AWKWARD, "python_version": "3.13", "example": False},
-    "files": {"object_storage": True},
-    "files-no-example": {"object_storage": True, "example": False},
 }
+
+# Every combination of features that is not among those above, and with them in turn every CI, Python and PostgreSQL.
+FEATURES: dict[str, Answers] = {
+    f"{auth}{'-storage' * storage}{'-example' * example}": {
+        "auth": auth,
+        "object_storage": storage,
+        "example": example,
+        "ci": ("gitlab", "none", "github")[number % 3],
+        "python_version": ("3.14", "3.13", "3.12", "3.11")[number % 4],
+        "postgres_version": ("18", "17", "16")[number % 3],
+    }
+    for number, (auth, storage, example) in enumerate(product(("none", "api_key", "jwt"), (False, True), (False, True)))
+    if auth != "none" or storage
+}
+
+RENDERS: dict[str, Answers] = TEXTS | FEATURES
 
 # What is in a project that leaves nothing out.
 EVERYTHING: Answers = {"example": True, "auth": "jwt", "object_storage": True, "ci": "github"}
@@ -47,7 +62,9 @@ ANOTHER_ANSWER: Answers = {
     "python_version": "3.12",
     "postgres_version": "17",
     "example": False,
+    "auth": "jwt",
     "object_storage": True,
+    "ci": "gitlab",
 }
 
 # Question, answer, and words of the sentence that refuses it.
@@ -85,4 +102,6 @@ REFUSED: list[tuple[str, str, str]] = [
     ("license", "GPL-3.0", "Invalid choice"),
     ("python_version", "3.10", "Invalid choice"),
     ("postgres_version", "15", "Invalid choice"),
+    ("auth", "basic", "Invalid choice"),
+    ("ci", "jenkins", "Invalid choice"),
 ]

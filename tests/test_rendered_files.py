@@ -15,17 +15,6 @@ from tests.template import ROOT, TEMPLATE, texts, tracked_files
 
 PYTHON_SUFFIXES = (".py", ".mako")
 JINJA = re.compile(r"(?<!\$)\{\{|\{%|\{#")
-# How the example's parts are called. "Project" and "task" alone are words that a service needs anyway.
-EXAMPLE = re.compile(
-    r"\b(app[./](projects|tasks)|(api/v1|versions|integration|unit)/(0001_)?(test_)?(projects|tasks)\w*"
-    r"|[\"'/](projects|tasks)\b|test_(projects|tasks)\w*|(project|task)_id|Project(s|Create|Update|Read|Factory|Service)"
-    r"|Task(s|Create|Update|Read|Factory|Service)\b|import (Project|Task)\b)"
-)
-
-FILES = re.compile(
-    r"\bS3(_|\b)|rclone|obstore|object.?stor|bucket|\bapp[./]files|api/v1/files|0003_files|MAX_UPLOAD",
-    re.IGNORECASE,
-)
 
 
 def ruff(renders: dict[str, Path], *command: str) -> str:
@@ -118,34 +107,7 @@ def test_readme_and_licence_have_the_answers_word_for_word(name: str, renders: d
         assert answers["author_name"] in (renders[name] / "LICENSE").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", [name for name, answers in RENDERS.items() if answers.get("example") is False])
-def test_nothing_of_the_example_is_left_without_it(name: str, renders: dict[str, Path]) -> None:
-    files = texts(renders[name])
-    left = {path: found[0] for path, text in files.items() if (found := EXAMPLE.search(text) or EXAMPLE.search(path))}
-    assert left == {}
-
-
-def test_the_words_of_the_example_are_found_where_it_is(renders: dict[str, Path]) -> None:
-    with_it = {
-        path for path, text in texts(renders["defaults"]).items() if EXAMPLE.search(text) or EXAMPLE.search(path)
-    }
-    assert {"app/projects/router.py", "app/tasks/router.py"} <= with_it
-
-
-@pytest.mark.parametrize("name", [name for name, answers in RENDERS.items() if not answers.get("object_storage")])
-def test_nothing_of_files_is_left_without_them(name: str, renders: dict[str, Path]) -> None:
-    files = texts(renders[name])
-    del files[".copier-answers.yml"]
-    left = {path: found[0] for path, text in files.items() if (found := FILES.search(text) or FILES.search(path))}
-    assert left == {}
-
-
-def test_the_words_of_files_are_found_where_they_are(renders: dict[str, Path]) -> None:
-    with_them = {path for path, text in texts(renders["files"]).items() if FILES.search(text) or FILES.search(path)}
-    assert {"app/files/router.py", "README.md", "docs/testing.md", ".env.example", "pyproject.toml"} <= with_them
-
-
-@pytest.mark.parametrize("name", ["defaults", "no-example", "files", "files-no-example"])
+@pytest.mark.parametrize("name", ["defaults", "no-example", *FEATURES])
 def test_every_file_that_the_pages_name_exists(name: str, renders: dict[str, Path]) -> None:
     missing: list[str] = []
     for path, text in texts(renders[name]).items():
@@ -155,7 +117,7 @@ def test_every_file_that_the_pages_name_exists(name: str, renders: dict[str, Pat
     assert missing == []
 
 
-@pytest.mark.parametrize("name", ["defaults", "no-example", "files", "files-no-example"])
+@pytest.mark.parametrize("name", ["defaults", "no-example", *FEATURES])
 def test_every_test_that_the_pages_name_exists(name: str, renders: dict[str, Path]) -> None:
     files = texts(renders[name])
     source = "\n".join(text for path, text in files.items() if path.endswith(".py"))
