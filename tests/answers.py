@@ -40,7 +40,7 @@ FEATURES: dict[str, Answers] = {
         "example": example,
         "ci": ("gitlab", "none", "github")[number % 3],
         "python_version": ("3.14", "3.13", "3.12", "3.11")[number % 4],
-        "postgres_version": ("18", "17", "16")[number % 3],
+        "postgres_version": ("18", "17", "16")[number // 4],
     }
     for number, (auth, storage, example) in enumerate(product(("none", "api_key", "jwt"), (False, True), (False, True)))
     if auth != "none" or storage
