@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.answers import AWKWARD, RENDERS
+from tests.answers import AWKWARD, FEATURES, RENDERS
 from tests.template import ROOT, TEMPLATE, texts, tracked_files
 
 PYTHON_SUFFIXES = (".py", ".mako")
