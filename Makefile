@@ -19,16 +19,19 @@ TOOLING := requirements/tooling.txt
 BIN := .venv/bin
 SOURCES := tests tools $(wildcard bench)
 
-.PHONY: help demo test lint format typecheck bench requirements needs
+.PHONY: help demo test test-containers lint format typecheck bench requirements needs
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
 
 demo: .venv/.ready ## Render a service and run it: DEST=folder PORT=8000 DATA="key=value ..."
 	@PATH="$$PATH:$(CURDIR)/$(BIN)" exec $(BIN)/python tools/demo.py --dest="$$DEST" --port="$$PORT" --data="$$DATA"
 
 test: .venv/.ready ## Test the template, and what it renders: ARGS="-k words -n 0 ..."
-	@exec $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal $(ARGS)
+	@exec $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal --ignore=tests/containers $(ARGS)
+
+test-containers: .venv/.ready ## Test the containers of what it renders, for which Docker has to run: ARGS="..."
+	@exec $(BIN)/python -m pytest tests/containers $(ARGS)
 
 lint: .venv/.ready ## Check style and formatting
 	@$(BIN)/ruff check $(SOURCES)
