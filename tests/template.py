@@ -1,6 +1,5 @@
 """The template: where it is, what it asks, and how it is rendered."""
 
-import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -27,12 +26,6 @@ def tracked_files() -> list[Path]:
     """Return the files of this checkout that are in version control, or would be with the next commit."""
     names = git(ROOT, "ls-files", "--cached", "--others", "--exclude-standard", "-z").split("\0")
     return [ROOT / name for name in sorted(set(names)) if name and (ROOT / name).is_file()]
-
-
-def is_built(answer: str) -> bool:
-    """Say whether the template has a file that depends on a question or an answer."""
-    names = [str(path) for path in tracked_files() if path.is_relative_to(TEMPLATE)]
-    return any(re.search(rf"{{%[^%]*\b{answer}\b", name) for name in names)
 
 
 def clone_template(folder: Path) -> Path:

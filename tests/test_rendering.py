@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.answers import ANOTHER_ANSWER, REFUSED
-from tests.template import CONFIGURATION, QUESTIONS, contents, is_built, render
+from tests.template import CONFIGURATION, QUESTIONS, contents, render
 
 ANSWERS_FILE = ".copier-answers.yml"
 
@@ -76,8 +76,6 @@ def test_there_is_another_answer_to_every_question() -> None:
 def test_every_question_changes_what_is_rendered(
     question: str, template: Path, tmp_path: Path, renders: dict[str, Path]
 ) -> None:
-    if question in {"auth", "object_storage"} and not is_built(question):
-        pytest.skip("not in the template yet")
     usual = contents(renders["defaults"])
     changed = contents(render(template, tmp_path / "my-service", **{question: ANOTHER_ANSWER[question]}))
 

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from tests.answers import RENDERS
-from tests.template import is_built, texts
+from tests.template import texts
 
 # Words that only the feature has a use for. What else they could be part of is spelt out: other words, and the
 # documentation of whatever says in OpenAPI's own way that it is protected.
@@ -71,8 +71,6 @@ def test_a_feature_that_is_off_leaves_no_trace(name: str, renders: dict[str, Pat
 
 @pytest.mark.parametrize("feature", [name for name in TRACES if name not in {"credentials", "forms"}])
 def test_a_feature_that_is_on_has_its_words(feature: str, renders: dict[str, Path]) -> None:
-    if not is_built(feature):
-        pytest.skip("not in the template yet")
     for project in renders.values():
         if feature in features(project):
             assert len(traces(feature, project)) >= 5
