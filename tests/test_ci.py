@@ -80,10 +80,6 @@ def test_the_tests_run_on_the_postgresql_of_production(on_github: list[Path], on
         assert image == f"postgres:{answers(project)['postgres_version']}-alpine"
 
 
-# Not there yet: it comes with the containers. Take it out when this test says so.
-COMING = {"test-integration"}
-
-
 def test_every_target_that_the_ci_and_the_hooks_name_exists(renders: dict[str, Path]) -> None:
     missing = set()
     for project in renders.values():
@@ -92,4 +88,4 @@ def test_every_target_that_the_ci_and_the_hooks_name_exists(renders: dict[str, P
         files = [*project.glob(f"{WORKFLOWS}/*"), *project.glob(".gitlab-ci.yml"), project / ".pre-commit-config.yaml"]
         for command in re.findall(r"\bmake (?:--silent )?([a-z -]*[a-z])", "\n".join(map(Path.read_text, files))):
             missing |= set(command.split()) - targets - {"git", "a", "weekly", "one", "under", "run", "this", "before"}
-    assert missing == COMING
+    assert missing == set()
