@@ -2,9 +2,12 @@
 
 import asyncio
 import time
+from contextlib import suppress
+from graphlib import CycleError, TopologicalSorter
 from logging.config import dictConfig
 
 from alembic import context
+from alembic.operations.ops import DropTableOp, MigrationScript
 from alembic.util import CommandError
 from pydantic import ValidationError
 from sqlalchemy import Connection, make_url, text
@@ -39,6 +42,23 @@ def database_url() -> str:
     return settings.database_url
 
 
+def drop_in_order(_context: object, _revision: object, scripts: list[MigrationScript]) -> None:
+    """Drop each table before those that it refers to: `--autogenerate` leaves their order to chance."""
+    for script in scripts:
+        if script.upgrade_ops is None or script.downgrade_ops is None:
+            continue
+        steps = script.upgrade_ops.ops
+        drops = {step.table_name: step for step in steps if isinstance(step, DropTableOp)}
+        others = [step for step in steps if not isinstance(step, DropTableOp)]
+        order: TopologicalSorter[str] = TopologicalSorter()
+        for name, drop in drops.items():
+            parents = {key.target_fullname.rpartition(".")[0] for key in drop.to_table().foreign_keys}
+            order.add(name, *(parents & drops.keys() - {name}))
+        with suppress(CycleError):  # Tables that refer to each other need a hand: their constraints have to go first.
+            steps[:] = others + [drops[name] for name in reversed([*order.static_order()])]
+            script.upgrade_ops.reverse_into(script.downgrade_ops)
+
+
 def migrate(connection: Connection) -> None:
     """Run the migrations, unless another migrator is at it: then wait, and find nothing left to do."""
     # Asking again and again, because a statement that waits inside the server would block CREATE INDEX CONCURRENTLY.
@@ -50,7 +70,12 @@ def migrate(connection: Connection) -> None:
         time.sleep(0.1)
     connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
     connection.commit()
-    context.configure(connection=connection, target_metadata=Base.metadata, compare_server_default=True)
+    context.configure(
+        connection=connection,
+        target_metadata=Base.metadata,
+        compare_server_default=True,
+        process_revision_directives=drop_in_order,
+    )
     with context.begin_transaction():
         context.run_migrations()
 

@@ -58,6 +58,32 @@ async def test_every_migration_can_be_undone_and_done_again(databases: Databases
 
 
 @pytest.mark.slow
+async def test_tables_that_are_gone_from_the_models_are_dropped_in_order(
+    databases: Databases, empty_database: str, tmp_path: Path
+) -> None:
+    """Each refers to the one before, so of all orders there is one that works."""
+    config = alembic_config(databases.url(empty_database))
+    config.set_main_option("version_locations", f"{PROJECT / 'alembic' / 'versions'}{os.pathsep}{tmp_path}")
+    await asyncio.to_thread(command.upgrade, config, "head")
+    connection = await asyncpg.connect(**connect_arguments(databases.server), database=empty_database)
+    await connection.execute("CREATE TABLE gone_0 (id int PRIMARY KEY, other int REFERENCES gone_0)")
+    for number in range(1, 7):
+        await connection.execute(
+            f"CREATE TABLE gone_{number} (id int PRIMARY KEY, other int UNIQUE REFERENCES gone_{number - 1})"
+        )
+    await connection.close()
+    with_them = await tables(databases, empty_database)
+
+    await asyncio.to_thread(command.revision, config, "drop", autogenerate=True, version_path=str(tmp_path))
+    await asyncio.to_thread(command.upgrade, config, "head")
+    without_them = await tables(databases, empty_database)
+    await asyncio.to_thread(command.downgrade, config, "-1")
+
+    assert with_them - without_them == {f"gone_{number}" for number in range(7)}
+    assert await tables(databases, empty_database) == with_them
+
+
+@pytest.mark.slow
 async def test_two_replicas_migrate_at_once(databases: Databases, empty_database: str, tmp_path: Path) -> None:
     url = databases.url(empty_database).render_as_string(hide_password=False)
     third = await asyncpg.connect(**connect_arguments(databases.server), database=empty_database)
