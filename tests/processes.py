@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -134,7 +135,8 @@ def run(
             try:
                 process.wait(timeout)
             except BaseException:
-                os.killpg(process.pid, 9)
+                with suppress(ProcessLookupError):  # It may have ended just now.
+                    os.killpg(process.pid, 9)
                 raise
         out.seek(0)
         err.seek(0)
