@@ -11,8 +11,11 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 TEMPLATE = ROOT / "template"
 CONFIGURATION: dict[str, Any] = yaml.safe_load((ROOT / "copier.yml").read_text(encoding="utf-8"))
+# Those that are asked: the others are worked out.
 QUESTIONS: dict[str, dict[str, Any]] = {
-    name: details for name, details in CONFIGURATION.items() if not name.startswith("_")
+    name: details
+    for name, details in CONFIGURATION.items()
+    if not name.startswith("_") and details.get("when") is not False
 }
 
 

@@ -3,18 +3,17 @@
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.answers import EVERYTHING, Answers
 from tests.containers.stack import Stack, environment, rendered
 from tests.processes import run
 
-FULL: dict[str, Any] = {"example": True, "auth": "jwt", "object_storage": True, "ci": "github"}
-BARE: dict[str, Any] = {"example": False, "auth": "none", "object_storage": False, "ci": "none"}
+BARE: Answers = {"example": False, "auth": "none", "object_storage": False, "ci": "none"}
 STACKS = {
-    "full-pg18-py314": FULL | {"postgres_version": "18", "python_version": "3.14"},
-    "full-pg17-py313": FULL | {"postgres_version": "17", "python_version": "3.13"},
+    "full-pg18-py314": EVERYTHING | {"postgres_version": "18", "python_version": "3.14"},
+    "full-pg17-py313": EVERYTHING | {"postgres_version": "17", "python_version": "3.13"},
     "bare-pg17-py314": BARE | {"postgres_version": "17", "python_version": "3.14"},
     "bare-pg18-py313": BARE | {"postgres_version": "18", "python_version": "3.13"},
 }

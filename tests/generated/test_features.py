@@ -9,6 +9,7 @@ import pytest
 from tests.answers import EVERYTHING
 from tests.generated.conftest import MakeService
 from tests.generated.test_checks import assert_green
+from tests.ownership import paths_of
 from tests.template import QUESTIONS
 
 AUTHENTICATIONS = list(QUESTIONS["auth"]["choices"].values())
@@ -16,56 +17,10 @@ COMBINATIONS = list(itertools.product(AUTHENTICATIONS, (False, True), (False, Tr
 
 # What a user deletes to be rid of a feature: its folders, and its tests. The migrations stay.
 PARTS = {
-    "projects and tasks": (
-        {"auth": "none", "example": True},
-        [
-            "app/projects",
-            "app/tasks",
-            "tests/factories.py",
-            "tests/integration/test_catalogue.py",
-            "tests/integration/test_projects.py",
-            "tests/integration/test_tasks.py",
-            "tests/unit/test_project_service.py",
-        ],
-    ),
-    "accounts": (
-        {"auth": "jwt"},
-        [
-            "app/auth",
-            "tests/fixtures/auth.py",
-            "tests/integration/test_access.py",
-            "tests/integration/test_auth.py",
-            "tests/integration/test_permissions.py",
-            "tests/integration/test_users.py",
-            "tests/unit/test_auth_settings.py",
-        ],
-    ),
-    "API keys": (
-        {"auth": "api_key"},
-        [
-            "app/api_keys",
-            "make/api_keys.mk",
-            "tests/fixtures/api_keys.py",
-            "tests/integration/test_access.py",
-            "tests/integration/test_api_keys.py",
-        ],
-    ),
-    "files": (
-        {"auth": "jwt"},
-        [
-            "app/files",
-            "dev/object_store.py",
-            "make/files.mk",
-            "tests/fixtures/files.py",
-            "tests/harness/gate.py",
-            "tests/integration/test_file_failures.py",
-            "tests/integration/test_files.py",
-            "tests/integration/test_object_store.py",
-            "tests/performance/test_upload_memory.py",
-            "tests/unit/test_file_form.py",
-            "tests/unit/test_file_settings.py",
-        ],
-    ),
+    "projects and tasks": ({"auth": "none"}, paths_of("example")),
+    "accounts": ({"auth": "jwt"}, paths_of("auth") + paths_of("jwt")),
+    "API keys": ({"auth": "api_key"}, paths_of("auth") + paths_of("api_key")),
+    "files": ({"auth": "jwt"}, paths_of("object_storage")),
 }
 
 

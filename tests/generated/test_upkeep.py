@@ -104,4 +104,4 @@ def test_a_newer_version_of_the_template_is_noticed(template: Path, service: Ser
 
     assert before.returncode == 0, before.stdout + before.stderr
     assert after.returncode != 0
-    assert "The template has a newer version: uvx copier update" in after.stderr
+    assert "The template has a newer version than v1000.0.0: make template-update" in after.stderr

@@ -1,0 +1,91 @@
+"""Whether ownership.yml is right: against all renders, and against what copier.yml does with it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jinja2 import Environment, StrictUndefined
+
+from tests.answers import RENDERS
+from tests.ownership import ENTRIES, entry_of, features_of
+from tests.template import CONFIGURATION, contents
+
+STARTERS = {entry.path.rstrip("/") for entry in ENTRIES if entry.kind == "starter"}
+MIGRATIONS = {entry.path for entry in ENTRIES if entry.kind == "migration"}
+BEFORE: dict[str, Any] = {"example_before": True, "auth_before": "jwt", "object_storage_before": True}
+
+
+def excluded(operation: str, data: dict[str, Any], **context: Any) -> set[str]:
+    """Return what copier.yml says is not to be rendered."""
+    environment = Environment(undefined=StrictUndefined)  # noqa: S701 - it makes paths, and no HTML
+    context |= {"_copier_operation": operation, "_copier_conf": {"data": data}}
+    return {
+        line.strip()
+        for entry in CONFIGURATION["_exclude"]
+        for line in environment.from_string(entry).render(context).splitlines()
+        if line.strip()
+    }
+
+
+@pytest.mark.parametrize("name", RENDERS)
+def test_every_path_has_an_owner_and_comes_with_its_feature(name: str, renders: dict[str, Path]) -> None:
+    features = features_of(renders[name])
+    strangers = {path: entry_of(path).feature for path in contents(renders[name])}
+    assert {path: feature for path, feature in strangers.items() if feature and feature not in features} == {}
+
+
+def test_a_path_is_missing_only_where_its_feature_is_off(renders: dict[str, Path]) -> None:
+    files = {name: set(contents(project)) for name, project in renders.items()}
+    missing = [
+        f"{path} is not in {name}"
+        for path in sorted(set.union(*files.values()))
+        for name, project in renders.items()
+        if path not in files[name] and (not (feature := entry_of(path).feature) or feature in features_of(project))
+    ]
+    assert missing == []
+
+
+def test_every_entry_is_about_something(renders: dict[str, Path]) -> None:
+    entries = {entry_of(path) for project in renders.values() for path in contents(project)}
+    assert {entry.path for entry in ENTRIES} - {entry.path for entry in entries} == set()
+
+
+def test_a_path_has_one_entry() -> None:
+    assert len({entry.path for entry in ENTRIES}) == len(ENTRIES)
+
+
+def test_what_is_there_is_never_overwritten_if_it_is_a_starter() -> None:
+    assert set(CONFIGURATION["_skip_if_exists"]) == STARTERS | MIGRATIONS
+
+
+def test_an_update_renders_no_starter_again() -> None:
+    keys = {entry.path for entry in ENTRIES if entry.feature == "api_key" and entry.kind == "migration"}
+    assert excluded("update", {}, **BEFORE) == STARTERS | MIGRATIONS - keys
+    assert excluded("update", {}, **BEFORE | {"auth_before": "api_key"}) >= keys
+
+
+@pytest.mark.parametrize(
+    ("data", "before"),
+    [
+        ({"example": True, "auth": "jwt", "object_storage": True}, BEFORE),  # --data is all that is known at that point
+        ({}, {"example_before": False, "auth_before": "none", "object_storage_before": False}),
+    ],
+)
+def test_an_update_renders_the_starters_of_what_is_switched_on(data: dict[str, Any], before: dict[str, Any]) -> None:
+    always = {entry.path for entry in ENTRIES if entry.kind == "starter" and not entry.feature}
+    assert excluded("update", data, **before) == always
+
+
+def test_an_update_never_knows_of_migrations_that_there_were() -> None:
+    assert "alembic/versions/*.py" in excluded("update", {"_commit": "v0.1.0"})
+
+
+def test_a_first_render_leaves_nothing_out() -> None:
+    assert excluded("copy", {}) == set()
+
+
+@pytest.mark.parametrize("name", RENDERS)
+def test_the_page_names_every_starter(name: str, renders: dict[str, Path]) -> None:
+    page = (renders[name] / "docs" / "template.md").read_text(encoding="utf-8")
+    starters = {entry_of(path).path for path in contents(renders[name]) if entry_of(path).kind == "starter"}
+    assert {path for path in starters if f"`{path}`" not in page} == set()
