@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,3 +44,14 @@ def workshop() -> Iterator[Path]:
     folder = make_open_folder(Path(tempfile.gettempdir()))
     yield folder
     shutil.rmtree(folder)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many updates ran, and from which releases."""
+    reports = [report for reports in terminalreporter.stats.values() for report in reports]
+    updates = Counter(
+        value for report in reports for name, value in getattr(report, "user_properties", []) if name == "update"
+    )
+    if updates:
+        releases = ", ".join(f"{count} from {release}" for release, count in sorted(updates.items()))
+        terminalreporter.write_line(f"{updates.total()} updates of projects ran: {releases}")

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,10 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 TEMPLATE = ROOT / "template"
+RELEASES: dict[str, str] = tomllib.loads((ROOT / "releases.toml").read_text(encoding="utf-8"))["releases"]
+"""Each released version, and its commit."""
+NEWEST = "v9999.0.0"
+"""The tag that makes the checkout, as it is now, the newest release."""
 CONFIGURATION: dict[str, Any] = yaml.safe_load((ROOT / "copier.yml").read_text(encoding="utf-8"))
 # Those that are asked: the others are worked out.
 QUESTIONS: dict[str, dict[str, Any]] = {
@@ -43,13 +48,22 @@ def clone_template(folder: Path) -> Path:
     return folder
 
 
-def render(template: Path, folder: Path, **answers: Any) -> Path:
-    """Render the template's newest commit into a folder, as anybody can who trusts nothing. Returns the folder."""
+def release_template(folder: Path) -> Path:
+    """Clone this repository as `clone_template` does, and release what is there now. All older releases have tags."""
+    clone_template(folder)
+    for version, commit in RELEASES.items():
+        git(folder, "tag", "--force", "--annotate", f"v{version}", "--message", version, commit)
+    git(folder, "tag", "--annotate", NEWEST, "--message", "The checkout as it is")
+    return folder
+
+
+def render(template: Path, folder: Path, version: str = "HEAD", **answers: Any) -> Path:
+    """Render one version of the template into a folder, as anybody can who trusts nothing. Returns the folder."""
     copier.run_copy(
         str(template),
         folder,
         data=answers,
-        vcs_ref="HEAD",
+        vcs_ref=version,
         defaults=True,
         quiet=True,
         unsafe=False,

@@ -37,7 +37,7 @@ TRACES = {
 PATTERNS = {feature: re.compile(words, re.VERBOSE | re.IGNORECASE) for feature, words in TRACES.items()}
 PATTERNS["example"] = re.compile(TRACES["example"], re.VERBOSE)
 ANSWERS_FILE = ".copier-answers.yml"
-# The answers, also those to the questions that were answered with no, what could be switched on, and the words of lawyers.
+# The answers, also those to the questions that were answered with no; what can be switched on; the words of lawyers.
 UNSEEN = {ANSWERS_FILE, "LICENSE", "docs/template.md", "dev/template.py"}
 
 

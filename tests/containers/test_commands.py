@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from uv import find_uv_bin
 
-from tests.containers.conftest import BARE, FULL
+from tests.answers import EVERYTHING
+from tests.containers.conftest import BARE
 from tests.containers.stack import Stack, docker, environment, rendered
 from tests.processes import processes_of, run
 
@@ -27,7 +28,7 @@ def bare(template: Path) -> Iterator[Stack]:
 @pytest.fixture
 def full(template: Path) -> Iterator[Stack]:
     """A service with every feature, of which nothing runs."""
-    with rendered(template, "full", FULL) as stack:
+    with rendered(template, "full", EVERYTHING) as stack:
         yield stack
 
 
