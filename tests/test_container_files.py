@@ -145,7 +145,7 @@ def test_the_variables_of_the_tests_fit_their_servers(template: Path, tmp_path: 
 
 def test_the_service_has_longer_to_end_than_it_takes(a_render: Path) -> None:
     grace = services(a_render, "docker-compose.yml")["api"]["stop_grace_period"]
-    settings = (a_render / ".env.example").read_text()
+    settings = (a_render / "docs" / "settings.md").read_text()
 
     assert int(grace.removesuffix("s")) > int(settings.split("SHUTDOWN_TIMEOUT=")[1].split()[0])
 
@@ -156,6 +156,7 @@ def test_only_what_is_named_gets_into_an_image(a_render: Path) -> None:
 
     assert rules[0] == "*"
     assert rules.index("**/.env.*") < rules.index("!.env.example")
+    assert [rule for rule in rules if "docs" in rule] == ["!docs/settings.md"]
 
 
 def test_the_dockerfile_asks_for_nothing_but_its_base(a_render: Path) -> None:

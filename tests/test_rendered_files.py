@@ -128,6 +128,48 @@ def test_every_test_that_the_pages_name_exists(name: str, renders: dict[str, Pat
     assert missing == []
 
 
+@pytest.mark.parametrize("name", ["defaults", "no-example", *FEATURES])
+def test_every_link_between_the_pages_leads_somewhere(name: str, renders: dict[str, Path]) -> None:
+    links = [
+        (page, link)
+        for page in renders[name].rglob("*.md")
+        for link in re.findall(r"\]\((?!https?://)([^)]+)\)", page.read_text(encoding="utf-8"))
+    ]
+    assert [(page.name, link) for page, link in links if not (page.parent / link).exists()] == []
+
+    linked = {page.parent / link for page, link in links if page.name == "README.md"}
+    assert set((renders[name] / "docs").iterdir()) == linked
+
+
+def settings_in(text: str) -> dict[str, str]:
+    """Return the variables in the lines of an environment file, also those that are commented out."""
+    return dict(re.findall(r"^(?:# )?([A-Z]\w+)=(.*)$", text, re.MULTILINE))
+
+
+def settings_on_the_page(project: Path) -> dict[str, str]:
+    """Return the variables that the page on settings has in its block."""
+    page = (project / "docs" / "settings.md").read_text(encoding="utf-8")
+    _, block, _ = re.split(r"^```(?:sh)?$", page.partition("\n```python\n")[0], flags=re.MULTILINE)
+    return settings_in(block)
+
+
+@pytest.mark.parametrize("name", ["defaults", *FEATURES])
+def test_the_numbers_on_the_page_of_the_settings_are_the_defaults(name: str, renders: dict[str, Path]) -> None:
+    numbers = {key: int(value) for key, value in settings_on_the_page(renders[name]).items() if value.isdecimal()}
+    sources = "\n".join(path.read_text(encoding="utf-8") for path in renders[name].glob("app/*/config.py"))
+    defaults = re.findall(r"^    ([a-z]\w+): .* = (\d[\d_* ]*)$", sources, re.MULTILINE)
+
+    assert len(numbers) > 10
+    assert numbers == {variable.upper(): eval(default) for variable, default in defaults}  # noqa: S307 - digits and asterisks
+
+
+def test_the_example_file_says_what_the_page_of_the_settings_says(a_render: Path) -> None:
+    example = settings_in((a_render / ".env.example").read_text(encoding="utf-8"))
+
+    assert example
+    assert example.items() <= settings_on_the_page(a_render).items()
+
+
 def test_at_least_four_fifths_of_the_template_are_plain_files() -> None:
     names = [path.name for path in tracked_files() if path.is_relative_to(TEMPLATE)]
     assert sum(not name.endswith(".jinja") for name in names) / len(names) >= 0.8

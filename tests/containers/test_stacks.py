@@ -21,7 +21,7 @@ pytestmark = pytest.mark.timeout(1200)
 
 MOST_ADDED = 120 * 1024**2
 PROJECT_ONLY = re.compile(
-    r"(^|/)(\.(?!gitkeep)[^/]+|tests|dev|uv\.lock|secrets\.txt|key\.pem|Makefile|Dockerfile|.*\.ya?ml)(/|$)"
+    r"(^|/)(\.(?!gitkeep)[^/]+|tests|dev|docs|uv\.lock|secrets\.txt|key\.pem|Makefile|Dockerfile|.*\.ya?ml)(/|$)"
 )
 TOOLS = re.compile(r"(^|/)s?bin/(uvx?|pip[\d.]*|pytest|ruff|pyrefly|g?cc|[cg]\+\+|clang|make)$")
 
@@ -258,7 +258,7 @@ def test_the_image_holds_no_secret_no_test_and_no_tool(stack: Stack) -> None:
 def test_the_image_of_the_tests_holds_no_secret_either(stack: Stack) -> None:
     files = files_of(stack.build("test"))
 
-    assert {"srv/tests/conftest.py", "srv/dev/postgres.py"} <= set(files)
+    assert {"srv/tests/conftest.py", "srv/dev/postgres.py", "srv/docs/settings.md", "srv/.env.example"} <= set(files)
     assert [name for name, content in files.items() if CANARY.encode() in content] == []
 
 
