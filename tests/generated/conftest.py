@@ -4,6 +4,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,7 +30,7 @@ def make_service(template: Path, workshop: Path, toolbox: Toolbox) -> Iterator[M
     folder = workshop / "services"
     folder.mkdir()
 
-    def make(account: Account | None = None, **answers: object) -> Service:
+    def make(account: Account | None = None, **answers: Any) -> Service:
         account = account or Account()
         project = render(template, folder / "my-service", **answers)
         account.own(folder)

@@ -4,6 +4,7 @@ import itertools
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from tests.generated.updates.project import FreshRender, Project
 from tests.template import NEWEST, release_template, render
 
 MakeProject = Callable[..., Project]
+Update = Callable[[Project, str], None]
 
 
 @pytest.fixture(scope="session")
@@ -41,8 +43,19 @@ def make_project(released: Path, workshop: Path, toolbox: Toolbox) -> Iterator[M
     folder, numbers = workshop / "projects", itertools.count()
     folder.mkdir()
 
-    def make(release: str = NEWEST.removeprefix("v"), **answers: object) -> Project:
+    def make(release: str = NEWEST.removeprefix("v"), **answers: Any) -> Project:
         return Project.begin(released, release, folder / str(next(numbers)) / "my-service", toolbox, answers)
 
     yield make
     shutil.rmtree(folder)
+
+
+@pytest.fixture
+def update(record_property: Callable[[str, object], None]) -> Update:
+    """Updates a project that a release has rendered, and notes it for the line at the end of the tests."""
+
+    def run(project: Project, release: str) -> None:
+        project.update()
+        record_property("update", release)
+
+    return run

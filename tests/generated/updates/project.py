@@ -84,6 +84,15 @@ class Project:
             settings=copier.Settings(),
         )
 
+    def settle(self, fresh_render: FreshRender) -> None:
+        """Commit what an update has brought: from now on it is what the template has made."""
+        commit(self.path, "Update")
+        fresh, now = contents(fresh_render(answers_of(self.path))), files_of(self.path)
+        made = {name: content for name, content in fresh.items() if kind_of(name) == "managed"}
+        kept = {name: self.rendered[name] for name in self.rendered.keys() - made.keys() if name in {*fresh, *now}}
+        came = {name: now[name] for name in fresh.keys() - made.keys() - kept.keys() if name in now}
+        self.rendered, self.edited = made | kept | came, now
+
     def complaints(self, fresh_render: FreshRender) -> list[str]:
         """Return what is wrong after an update, in words."""
         now = files_of(self.path)
