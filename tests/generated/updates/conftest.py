@@ -43,8 +43,8 @@ def make_project(released: Path, workshop: Path, toolbox: Toolbox) -> Iterator[M
     folder, numbers = workshop / "projects", itertools.count()
     folder.mkdir()
 
-    def make(release: str = NEWEST.removeprefix("v"), **answers: Any) -> Project:
-        return Project.begin(released, release, folder / str(next(numbers)) / "my-service", toolbox, answers)
+    def make(release: str = NEWEST.removeprefix("v"), template: Path = released, **answers: Any) -> Project:
+        return Project.begin(template, release, folder / str(next(numbers)) / "my-service", toolbox, answers)
 
     yield make
     shutil.rmtree(folder)
