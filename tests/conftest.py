@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from tools.checkout import isolate_git
+
 # Before Copier is imported: it copies the environment that it later runs git in.
-for name in [name for name in os.environ if name.startswith(("GIT_", "COPIER_", "PYTEST_"))]:
+isolate_git()
+for name in [name for name in os.environ if name.startswith(("COPIER_", "PYTEST_"))]:
     del os.environ[name]
-os.environ |= {"GIT_CONFIG_GLOBAL": str(Path(__file__).with_name("gitconfig")), "GIT_CONFIG_SYSTEM": os.devnull}
 
 from tests.answers import RENDERS
 from tests.processes import make_open_folder

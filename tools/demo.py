@@ -114,7 +114,12 @@ def read_answers(text: str) -> dict[str, str]:
     Raises:
         DemoError: a word is not of that form, or the template has no such question.
     """
-    questions = yaml.safe_load((ROOT / "copier.yml").read_text(encoding="utf-8"))
+    configuration = yaml.safe_load((ROOT / "copier.yml").read_text(encoding="utf-8"))
+    questions = {
+        name: details
+        for name, details in configuration.items()
+        if not name.startswith("_") and details.get("when") is not False  # Those are never asked.
+    }
     try:
         words = shlex.split(text)
     except ValueError as error:
@@ -124,9 +129,8 @@ def read_answers(text: str) -> dict[str, str]:
         key, equals, value = word.partition("=")
         if not equals:
             raise DemoError(f"DATA has the word {word!r}: write key=value, and quote a value that has spaces.")
-        if key not in questions or key.startswith("_"):
-            known = ", ".join(question for question in questions if not question.startswith("_"))
-            raise DemoError(f"DATA answers {key!r}, which the template does not ask. It asks: {known}.")
+        if key not in questions:
+            raise DemoError(f"DATA answers {key!r}, which the template does not ask. It asks: {', '.join(questions)}.")
         # Copier takes any other word for true.
         if questions[key]["type"] == "bool" and value.lower() not in TRUTH:
             raise DemoError(f"DATA has {word!r}: {key} is true or false.")
