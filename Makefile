@@ -19,7 +19,7 @@ TOOLING := requirements/tooling.txt
 BIN := .venv/bin
 SOURCES := tests tools $(wildcard bench)
 
-.PHONY: help demo test test-containers lint format typecheck bench requirements needs
+.PHONY: help demo test test-containers lint format typecheck bench render-diff release requirements needs
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -46,6 +46,13 @@ typecheck: .venv/.ready ## Check types, strictly
 
 bench: .venv/.ready ## Measure the rendered service and its tests: ARGS="..."
 	@exec $(BIN)/python -m bench $(ARGS)
+
+render-diff: override export FROM := $(value FROM)
+render-diff: .venv/.ready ## Show what a change does to the renders since a release: FROM=v1.2.3 ARGS=--stat
+	@exec $(BIN)/python -m tools.render_diff --from="$$FROM" $(ARGS)
+
+release: .venv/.ready ## Tag this checkout as a release, if everything is in order: CHECK=1 only says whether it is
+	@exec $(BIN)/python -m tools.release $(if $(CHECK),--check)
 
 requirements: .venv/.ready ## Pin the newest tooling that pyproject.toml allows, with hashes
 	@echo "--- Resolving the tooling"
