@@ -1,12 +1,12 @@
 """The template: where it is, what it asks, and how it is rendered."""
 
-import tomllib
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from tools.checkout import ROOT, Questions, asked, clone_template, contents, git, render, tracked_files
+from tools.releases import releases
 
 __all__ = [
     "CONFIGURATION",
@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 TEMPLATE = ROOT / "template"
-RELEASES: dict[str, str] = tomllib.loads((ROOT / "releases.toml").read_text(encoding="utf-8"))["releases"]
+RELEASES = releases()
 """Each released version, and its commit."""
 NEWEST = "v9999.0.0"
 """The tag that makes the checkout, as it is now, the newest release."""

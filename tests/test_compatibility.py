@@ -14,11 +14,10 @@ from copier.errors import CopierError
 from packaging.version import Version
 
 from tests.answers import AWKWARD
-from tests.template import CONFIGURATION, QUESTIONS, contents, render
+from tests.template import CONFIGURATION, QUESTIONS, RELEASES, contents, render
 from tools.checkout import ANSWERS_FILE, Questions, extract, questions_at, values
-from tools.releases import changelog, faults, is_commit, releases, version
+from tools.releases import changelog, faults, is_commit, version
 
-RELEASES = releases()
 MIGRATIONS = "alembic/versions/"
 
 # Texts that were allowed from the first release on.
