@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.template import ROOT, git
+from tools.release import version_faults
 from tools.releases import releases
 from tools.render_diff import GOLDEN, shown_once
 
@@ -106,6 +107,11 @@ def test_a_check_changes_nothing(repository: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == f"{NEW} can be released: `make release` does it.\n"
     assert state(repository) == before
+
+
+def test_versions_are_compared_as_numbers() -> None:
+    assert version_faults("90.10.0", {"90.9.0": "", "90.2.0": ""}) == []
+    assert "older than the release 90.10.0" in version_faults("90.9.0", {"90.2.0": "", "90.10.0": ""})[0]
 
 
 def test_notes_under_unreleased_are_none_when_there_are_only_headings(repository: Path) -> None:
