@@ -14,7 +14,7 @@ import pytest
 from tests.template import ROOT, git
 from tools.release import version_faults
 from tools.releases import releases
-from tools.render_diff import GOLDEN, shown_once
+from tools.render_diff import GOLDEN, known_answers, shown_once
 
 NEW = "90.1.0"
 ENTRY = f"## {NEW} - 2026-11-20\n\n### Added\n\n- Something new.\n"
@@ -444,6 +444,18 @@ def test_a_release_is_found_by_its_record_and_has_no_questions_that_came_later(r
     assert done.returncode == 0
     assert ": 0.1.0, and now" in done.stderr
     assert " app/files/models.py " in done.stdout
+
+
+def test_only_what_was_asked_and_could_be_answered_is_passed_to_a_release() -> None:
+    questions = {
+        "ci": {"type": "str", "choices": {"GitHub": "github"}},
+        "name": {"type": "str"},
+        "on": {"type": "bool"},
+    }
+
+    assert known_answers({"ci": "gitlab", "auth": "jwt"}, questions) == {}
+    possible = {"ci": "github", "name": "x", "on": False}
+    assert known_answers(possible, questions) == possible
 
 
 def test_a_release_that_does_not_exist_is_refused(repository: Path) -> None:
