@@ -52,7 +52,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say how many updates ran, and from which releases."""
     reports = [report for reports in terminalreporter.stats.values() for report in reports]
     updates = Counter(
-        value for report in reports for name, value in getattr(report, "user_properties", []) if name == "update"
+        value
+        for report in reports
+        if getattr(report, "when", "") == "call"
+        for name, value in report.user_properties
+        if name == "update"
     )
     if updates:
         releases = ", ".join(f"{count} from {release}" for release, count in sorted(updates.items()))

@@ -178,8 +178,9 @@ def test_answers_that_were_changed_by_hand_are_refused(project: Project) -> None
     assert status(project) == ""
 
 
-@pytest.mark.parametrize("target", ["template-update", "template-check"])
-@pytest.mark.parametrize("text", ["", "just: this\n", "[\n"])
+@pytest.mark.parametrize(
+    ("target", "text"), [("template-update", ""), ("template-update", "[\n"), ("template-check", "just: this\n")]
+)
 def test_answers_that_say_nothing_are_refused(target: str, text: str, project: Project) -> None:
     (project.path / ANSWERS_FILE).write_text(text)
     commit(project.path, "Break the answers")
@@ -189,8 +190,10 @@ def test_answers_that_say_nothing_are_refused(target: str, text: str, project: P
     assert f"{ANSWERS_FILE} does not say _commit and _src_path" in said
 
 
-@pytest.mark.parametrize("target", ["template-update", "template-check"])
-@pytest.mark.parametrize("url", ["https://nowhere.invalid/template.git", "/nowhere/template"])
+@pytest.mark.parametrize(
+    ("target", "url"),
+    [("template-update", "https://nowhere.invalid/template.git"), ("template-check", "/nowhere/template")],
+)
 def test_a_template_that_cannot_be_reached_is_named(url: str, target: str, project: Project, tmp_path: Path) -> None:
     change(project, ANSWERS_FILE, str(tmp_path / "template"), url)
     code, said = make(project, target)
