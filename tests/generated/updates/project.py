@@ -93,16 +93,17 @@ class Project:
         came = {name: now[name] for name in fresh.keys() - made.keys() - kept.keys() if name in now}
         self.rendered, self.edited = made | kept | came, now
 
-    def complaints(self, fresh_render: FreshRender) -> list[str]:
-        """Return what is wrong after an update, in words."""
+    def assert_nothing_lost(self, fresh_render: FreshRender) -> None:
+        """Fail with a sentence on each thing that is wrong after an update."""
         now = files_of(self.path)
         fresh = contents(fresh_render(answers_of(self.path)))
-        return [
+        wrong = [
             *self._conflicts(now),
             *self._lost_edits(now, fresh),
             *self._unlike_a_fresh_render(now, fresh),
             *([f"the migrations have the heads {heads(self.path)}"] if len(heads(self.path)) > 1 else []),
         ]
+        assert not wrong, "\n".join(wrong)
 
     def _conflicts(self, now: Files) -> Iterator[str]:
         for name in git(self.path, "diff", "--name-only", "--diff-filter=U").split():

@@ -50,7 +50,7 @@ def test_an_update_of_an_edited_project_loses_nothing_and_is_green(
 
     update(project, release)
 
-    assert project.complaints(fresh_render) == []
+    project.assert_nothing_lost(fresh_render)
     assert_green(project.service.make("check"))
     commit(project.path, "Update")
     update(project, release)
@@ -65,4 +65,4 @@ def test_an_update_of_an_unedited_project_makes_a_fresh_render_of_it(
 
     update(project, release)
 
-    assert project.complaints(fresh_render) == []
+    project.assert_nothing_lost(fresh_render)

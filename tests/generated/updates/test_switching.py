@@ -44,7 +44,7 @@ def switch(project: Project, answers: Answers, database: str, fresh_render: Fres
     make(project, "template-update", ARGS=" ".join(f"--data {name}={answer}" for name, answer in answers.items()))
 
     assert answers.items() <= answers_of(project.path).items()
-    assert project.complaints(fresh_render) == []
+    project.assert_nothing_lost(fresh_render)
     assert before.items() <= migrations(project).items()
     make(project, "migration", m=f"follow {answers}", DATABASE_URL=database)
     make(project, "migrate", DATABASE_URL=database)
