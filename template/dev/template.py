@@ -283,9 +283,8 @@ def check() -> None:
 
 
 def main() -> int:
-    """Do what the command line says. Returns the exit code."""
+    """Do in the current folder what the command line says. Returns the exit code."""
     command, *arguments = sys.argv[1:]
-    os.chdir(Path(__file__).resolve().parent.parent)
     try:
         check() if command == "check" else update(arguments)
     except TemplateError as refused:

@@ -10,7 +10,8 @@ import pytest
 
 from tests.generated.updates.conftest import MakeProject
 from tests.generated.updates.project import ANSWERS_FILE, Project, answers_of, commit, files_of
-from tests.template import NEWEST, git
+from tests.processes import run
+from tests.template import NEWEST, RELEASES, TEMPLATE, git
 
 NEWER = "v9999.0.1"
 Newer = Callable[..., None]
@@ -295,6 +296,20 @@ def test_a_lock_that_cannot_follow_fails(project: Project, newer: Newer) -> None
 
     assert code != 0
     assert "- uv.lock no longer matches pyproject.toml; uv lock says: " in said
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_a_release_without_the_target_is_updated_by_the_script_of_a_checkout(
+    release: str, make_project: MakeProject
+) -> None:
+    project = make_project(release)
+    project.edit("a feature", "a dependency")
+    script: list[str | Path] = ["uv", "run", "--script", TEMPLATE / "dev" / "template.py"]
+    done = run([*script, "update", "--data", "auth=jwt"], project.path, project.service.environment())
+
+    assert done.returncode == 0, done.stderr
+    assert "alembic/versions/0002_users.py follows 1a2b3c4d5e6f." in done.stdout
+    assert f"The project is at {NEWEST} now" in done.stdout
 
 
 def test_a_project_that_has_left_the_template_still_works(project: Project) -> None:
