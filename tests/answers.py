@@ -3,6 +3,9 @@
 from itertools import product
 from typing import Any
 
+from tests.pairs import choices, pairwise
+from tests.template import QUESTIONS
+
 Answers = dict[str, Any]
 
 AWKWARD = """It's "naïve" & <b>: C:\\temp\\ # {{ 7*7 }} {% raw %} ${x} $(x) 🚀"""
@@ -46,7 +49,12 @@ FEATURES: dict[str, Answers] = {
     if auth != "none" or storage
 }
 
-RENDERS: dict[str, Answers] = TEXTS | FEATURES
+# Sets of answers in which every two answers meet.
+PAIRS: dict[str, Answers] = {
+    f"pair-{number:02}": row for number, row in enumerate(pairwise(choices(QUESTIONS)), start=1)
+}
+
+RENDERS: dict[str, Answers] = TEXTS | FEATURES | PAIRS
 
 # What is in a project that leaves nothing out.
 EVERYTHING: Answers = {"example": True, "auth": "jwt", "object_storage": True, "ci": "github"}
