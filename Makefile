@@ -19,7 +19,7 @@ TOOLING := requirements/tooling.txt
 BIN := .venv/bin
 SOURCES := tests tools $(wildcard bench)
 
-.PHONY: help demo test test-containers lint format typecheck bench render-diff release requirements needs
+.PHONY: help demo test validate test-containers lint format typecheck bench render-diff release requirements needs
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -28,7 +28,11 @@ demo: .venv/.ready ## Render a service and run it: DEST=folder PORT=8000 DATA="k
 	@PATH="$$PATH:$(CURDIR)/$(BIN)" exec $(BIN)/python tools/demo.py --dest="$$DEST" --port="$$PORT" --data="$$DATA"
 
 test: .venv/.ready ## Test the template, and what it renders: ARGS="-k words -n 0 ..."
-	@exec $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal --ignore=tests/containers $(ARGS)
+	@exec $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal --ignore=tests/containers \
+		-m "not validate" $(or $(ARGS),--whole)
+
+validate: .venv/.ready ## Run all tests but those of containers, and write report.html and report.json: REPORT=folder
+	@exec $(BIN)/python -m tools.validate --report="$${REPORT:-report}" $(ARGS)
 
 test-containers: .venv/.ready ## Test the containers of what it renders, for which Docker has to run: ARGS="..."
 	@exec $(BIN)/python -m pytest tests/containers $(ARGS)

@@ -19,6 +19,7 @@ for name in [name for name in os.environ if name.startswith(("COPIER_", "PYTEST_
 from tests.answers import RENDERS
 from tests.processes import make_open_folder
 from tests.template import clone_template, render
+from tools.validate import KINDS, NOTHING_RAN, said
 
 
 @pytest.fixture(scope="session")
@@ -48,16 +49,29 @@ def workshop() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say how many updates ran, and from which releases."""
-    reports = [report for reports in terminalreporter.stats.values() for report in reports]
-    updates = Counter(
-        value
-        for report in reports
-        if getattr(report, "when", "") == "call"
-        for name, value in report.user_properties
-        if name == "update"
-    )
-    if updates:
-        releases = ", ".join(f"{count} from {release}" for release, count in sorted(updates.items()))
-        terminalreporter.write_line(f"{updates.total()} updates of projects ran: {releases}")
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let `make test` say that this is to be everything."""
+    parser.addoption("--whole", action="store_true", help="fail if nothing of one of the kinds of tests ran")
+
+
+def notes(config: pytest.Config) -> Counter[str]:
+    """Count what the tests have noted of themselves, by kind."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    reports = [report for reports in reporter.stats.values() for report in reports] if reporter else []
+    called = [report for report in reports if getattr(report, "when", "") == "call"]
+    return Counter(name for report in called for name, _ in report.user_properties if name in KINDS)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Take it for a failure if everything was to run and there was nothing of a kind."""
+    controls = not hasattr(session.config, "workerinput")
+    if controls and not exitstatus and session.config.getoption("whole") and set(KINDS) - set(notes(session.config)):
+        session.exitstatus = NOTHING_RAN
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say how much of each kind ran."""
+    counts = notes(config)
+    if counts or config.getoption("whole"):
+        terminalreporter.write_line(said({name: counts[kind] for kind, name in KINDS.items()}))

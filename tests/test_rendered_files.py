@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,11 @@ def ruff(renders: dict[str, Path], *command: str) -> str:
     return "" if done.returncode == 0 else done.stdout + done.stderr
 
 
-def test_ruff_finds_nothing_in_any_render(renders: dict[str, Path]) -> None:
+def test_ruff_finds_nothing_in_any_render(
+    renders: dict[str, Path], record_property: Callable[[str, object], None]
+) -> None:
+    for name, answers in RENDERS.items():
+        record_property("answers", f"{name}: {answers}")
     assert ruff(renders, "check") == ""
 
 

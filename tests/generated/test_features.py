@@ -3,6 +3,7 @@
 import itertools
 import re
 import shutil
+from collections.abc import Callable
 
 import pytest
 
@@ -26,8 +27,13 @@ PARTS = {
 
 @pytest.mark.parametrize(("auth", "object_storage", "example"), COMBINATIONS)
 def test_everything_a_pull_request_needs_is_green(
-    auth: str, object_storage: bool, example: bool, make_service: MakeService
+    auth: str,
+    object_storage: bool,
+    example: bool,
+    make_service: MakeService,
+    record_property: Callable[[str, object], None],
 ) -> None:
+    record_property("combination", f"auth={auth}, object_storage={object_storage}, example={example}")
     service = make_service(auth=auth, object_storage=object_storage, example=example)
     assert_green(service.make("check"))
 

@@ -51,11 +51,11 @@ def make_project(released: Path, workshop: Path, toolbox: Toolbox) -> Iterator[M
 
 
 @pytest.fixture
-def update(record_property: Callable[[str, object], None]) -> Update:
+def update(request: pytest.FixtureRequest, record_property: Callable[[str, object], None]) -> Update:
     """Updates a project that a release has rendered, and notes it for the line at the end of the tests."""
 
     def run(project: Project, release: str) -> None:
         project.update()
-        record_property("update", release)
+        record_property("update", f"from {release}: {request.node.name}")
 
     return run
