@@ -97,6 +97,19 @@ def open_interpreter(folder: Path) -> Path:
     return copy / "bin" / name
 
 
+def interpreters() -> dict[str, Path]:
+    """Return the Pythons from 3.11 on that are installed here, by their version: on the PATH, or kept by pyenv."""
+    kept = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser().glob("versions/3.*/bin/python3")
+    found = {Path(path) for minor in range(11, 20) if (path := shutil.which(f"python3.{minor}"))} | set(kept)
+    versions: dict[str, Path] = {}
+    for path in sorted(found):
+        question = "import sys; print(*sys.version_info[:2], sep='.', end='')"
+        done = subprocess.run([path, "-c", question], capture_output=True, text=True, check=False)
+        if done.returncode == 0 and int(done.stdout.partition(".")[2]) >= 11:  # pyenv's shims fail for others.
+            versions.setdefault(done.stdout, path)
+    return versions
+
+
 def processes_of(mark: str) -> list[str]:
     """Return the command lines of all processes that have `mark` in their environment, command or working folder."""
     found = []

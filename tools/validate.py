@@ -18,11 +18,13 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version as version_of
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
+import yaml
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 
-from tools.checkout import ROOT, git
+from tools.checkout import ROOT, asked, git
 from tools.releases import version
 
 OWN_STAGES = ("updates", "drill", "instructions")
@@ -103,12 +105,18 @@ def run_stage(stage: str, number: int, folder: Path) -> Iterator[Case]:
 
 def duration(seconds: float) -> str:
     """Return a time as people say it."""
-    return f"{seconds / 60:.0f}:{seconds % 60:02.0f} min" if seconds >= 60 else f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02} min" if minutes else f"{seconds:.1f} s"
 
 
 def noted(cases: list[Case], kind: str) -> list[tuple[Case, str]]:
     """Return every note of a kind, with the test that made it."""
     return [(case, value) for case in cases for name, value in case.notes if name == kind]
+
+
+def described(what: str) -> dict[str, Any]:
+    """Return what a note says: a name, and the answers if it is a set of them, which is JSON then."""
+    return json.loads(what) if what.startswith("{") else {"what": what}
 
 
 def tools() -> dict[str, str]:
@@ -138,7 +146,7 @@ def summary(cases: list[Case], begin: datetime, seconds: float) -> dict[str, obj
         },
         **{
             kind: [
-                {"what": what, "outcome": case.outcome, "seconds": case.seconds, "test": case.name}
+                described(what) | {"outcome": case.outcome, "seconds": case.seconds, "test": case.name}
                 for case, what in noted(cases, kind)
             ]
             for kind in KINDS
@@ -149,6 +157,11 @@ def summary(cases: list[Case], begin: datetime, seconds: float) -> dict[str, obj
     }
 
 
+def asked_questions() -> list[str]:
+    """Return the questions of the template, in the order in which they are asked."""
+    return list(asked(yaml.safe_load((ROOT / "copier.yml").read_text(encoding="utf-8"))))
+
+
 def write(report: dict[str, object], folder: Path) -> None:
     """Write report.json and report.html."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -157,7 +170,7 @@ def write(report: dict[str, object], folder: Path) -> None:
         loader=FileSystemLoader(Path(__file__).parent), autoescape=select_autoescape(default=True), trim_blocks=True
     )
     environment.filters["duration"] = duration
-    page = environment.get_template("report.html").render(report=report, kinds=KINDS)
+    page = environment.get_template("report.html").render(report=report, kinds=KINDS, questions=asked_questions())
     (folder / "report.html").write_text(page, encoding="utf-8")
 
 

@@ -1,17 +1,22 @@
 """What a rendered service says about itself: its own checks and tests, as its developer runs them."""
 
+import json
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.answers import EVERYTHING, PAIRS, Answers
 from tests.generated.conftest import MakeService
 from tests.generated.service import Service
-from tests.processes import Account, plain_environment, processes_of, run
+from tests.processes import Account, interpreters, plain_environment, processes_of, run
+
+PYTHONS = interpreters()
 
 
 def assert_green(done: subprocess.CompletedProcess[str]) -> None:
@@ -61,3 +66,21 @@ def test_a_fresh_render_in_a_closed_folder_passes_its_tests_with_nothing_prepare
         assert list(tmp_path.glob("pg-*")) == []
     finally:
         shutil.rmtree(home)
+
+
+@pytest.mark.validate
+@pytest.mark.parametrize(("version", "row"), list(zip(PYTHONS, (EVERYTHING, *PAIRS.values()), strict=False)))
+def test_each_python_installs_a_render_and_passes_its_tests(
+    version: str, row: Answers, template: Path, workshop: Path, record_property: Callable[[str, object], None]
+) -> None:
+    record_property("combination", json.dumps({"what": f"installed by Python {version}", "answers": row}))
+    folder = workshop / "pythons" / version
+    try:
+        done = run(
+            ["make", "check"],
+            render(template, folder / "my-service", **row),
+            plain_environment(UV_PYTHON=str(PYTHONS[version])),
+        )
+        assert_green(done)
+    finally:
+        shutil.rmtree(folder)
