@@ -15,6 +15,7 @@ from tests.answers import EVERYTHING, PAIRS, Answers
 from tests.generated.conftest import MakeService
 from tests.generated.service import Service
 from tests.processes import Account, interpreters, plain_environment, processes_of, run
+from tests.template import render
 
 PYTHONS = interpreters()
 
@@ -76,11 +77,8 @@ def test_each_python_installs_a_render_and_passes_its_tests(
     record_property("combination", json.dumps({"what": f"installed by Python {version}", "answers": row}))
     folder = workshop / "pythons" / version
     try:
-        done = run(
-            ["make", "check"],
-            render(template, folder / "my-service", **row),
-            plain_environment(UV_PYTHON=str(PYTHONS[version])),
-        )
+        project = render(template, folder / "my-service", **row)
+        done = run(["make", "check"], project, plain_environment(UV_PYTHON=str(PYTHONS[version])))
         assert_green(done)
     finally:
         shutil.rmtree(folder)

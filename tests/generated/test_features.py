@@ -15,8 +15,8 @@ from tests.ownership import paths_of
 from tests.template import QUESTIONS
 from tools.checkout import values
 
-# All features with and without each other, everything and nothing among them; the other questions are answered in turn as
-# they are in the pairs.
+# All features with and without each other, everything and nothing among them. The other questions are answered in turn,
+# as they are in the pairs.
 COMBINATIONS: dict[str, Answers] = {
     f"{auth}{'-storage' * storage}{'-example' * example}": row
     | {"auth": auth, "object_storage": storage, "example": example}
