@@ -2,9 +2,11 @@
 
 import os
 import shutil
+import signal
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -52,6 +54,14 @@ def workshop() -> Iterator[Path]:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let `make test` say that this is to be everything."""
     parser.addoption("--whole", action="store_true", help="fail if nothing of one of the kinds of tests ran")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Clean up however the tests end: told to end, they do so as they do on Ctrl-C; and no temporary folder stays."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if not hasattr(config, "workerinput") and config.option.basetemp is None:
+        config.option.basetemp = folder = tempfile.mkdtemp(prefix="tests-")
+        config.add_cleanup(partial(shutil.rmtree, folder))
 
 
 def notes(config: pytest.Config) -> Counter[str]:

@@ -1,6 +1,5 @@
 """Stacks that run: those of the full render and the bare one, on each PostgreSQL and each Python."""
 
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,7 +21,6 @@ STACKS = {
 @pytest.fixture(scope="session", autouse=True)
 def engine() -> None:
     """The engine, without which there is nothing to test here."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # Told to end, the tests still remove what they made.
     try:
         done = run(["docker", "info"], Path.cwd(), environment())
     except FileNotFoundError:
