@@ -215,6 +215,17 @@ def test_the_development_stack_ends_in_time_and_comes_back(stack: Stack) -> None
     assert stack.get("/health/ready").status_code == 200
 
 
+def test_what_is_stopped_keeps_its_data_until_it_is_told_to_forget_them(stack: Stack) -> None:
+    assert stack.make("down").returncode == 0
+    assert stack.owned("ps", "--all") == []
+    assert stack.owned("volume", "ls") != []
+    assert stack.make("down", ARGS="--volumes").returncode == 0
+    assert stack.owned("volume", "ls") == []
+
+    assert stack.make("up").returncode == 0
+    assert stack.get("/health/ready").status_code == 200
+
+
 def test_a_change_of_the_code_is_served_at_once(stack: Stack) -> None:
     router = stack.project / "app" / "health" / "router.py"
     before = router.read_text()
