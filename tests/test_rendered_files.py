@@ -106,9 +106,9 @@ def test_readme_and_licence_have_the_answers_word_for_word(name: str, renders: d
     answers = yaml.safe_load((renders[name] / ".copier-answers.yml").read_text(encoding="utf-8"))
 
     readme = html.unescape((renders[name] / "README.md").read_text(encoding="utf-8"))
-    assert readme.startswith(f"# {answers['project_name']}\n\n{answers['project_description']}\n")
+    assert readme.startswith(f"# {answers['project_name']}\n\n{answers['project_description'].strip()}\n")
     if answers["license"] != "Apache-2.0":  # Its text names nobody.
-        assert answers["author_name"] in (renders[name] / "LICENSE").read_text(encoding="utf-8")
+        assert answers["author_name"].strip() in (renders[name] / "LICENSE").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", ["defaults", "no-example", *FEATURES])

@@ -2,12 +2,17 @@
 
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
+from copier.errors import InvalidTypeError
+from packaging.requirements import Requirement
 
 from tests.answers import ANOTHER_ANSWER, REFUSED
 from tests.template import CONFIGURATION, QUESTIONS, contents, render
+from tools.checkout import extract
 
 ANSWERS_FILE = ".copier-answers.yml"
 
@@ -83,16 +88,49 @@ def test_every_question_changes_what_is_rendered(
     assert changed != usual
 
 
-@pytest.mark.parametrize(("question", "answer", "words"), REFUSED)
+@pytest.fixture(scope="module")
+def files(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files of the template without git, from which Copier renders soonest."""
+    return extract(template, "HEAD", tmp_path_factory.mktemp("files") / "copier-fastapi-postgres")
+
+
+@pytest.mark.parametrize(("question", "answer", "words"), REFUSED, ids=lambda value: ascii(value)[:40])
 def test_a_bad_answer_is_refused_with_a_sentence_and_nothing_is_written(
-    question: str, answer: str, words: str, template: Path, tmp_path: Path
+    question: str, answer: Any, words: str, files: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(ValueError, match=question) as refusal:
-        render(template, tmp_path / "my-service", **{question: answer})
+    with pytest.raises((ValueError, InvalidTypeError)) as refusal:
+        render(files, tmp_path / "my-service", **{question: answer})
 
     assert words in str(refusal.value)
+    assert question in str(refusal.value) or "Could not convert" in str(refusal.value)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_every_question_with_free_text_or_a_choice_refuses_something() -> None:
-    assert {question for question, _, _ in REFUSED} == {name for name in QUESTIONS if QUESTIONS[name]["type"] != "bool"}
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_a_bad_answer_is_refused_on_the_command_line(question: str, files: Path, tmp_path: Path) -> None:
+    # The last one that a command line can have, where there is no NUL and nothing but text.
+    answer, words = [
+        (answer, words)
+        for name, answer, words in REFUSED
+        if name == question and isinstance(answer, str) and "\0" not in answer
+    ][-1]
+    done = copier_cli("copy", "--defaults", "--data", f"{question}={answer}", files, tmp_path / "my-service")
+
+    assert done.returncode != 0
+    assert words in done.stderr.splitlines()[-1]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_question_refuses_something() -> None:
+    assert {question for question, _, _ in REFUSED} == set(QUESTIONS)
+
+
+def test_no_service_has_the_name_of_a_package_that_it_needs(renders: dict[str, Path]) -> None:
+    wanted = set()
+    for project in renders.values():
+        pyproject = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))
+        for requirement in pyproject["project"]["dependencies"] + pyproject["dependency-groups"]["dev"]:
+            wanted.add(Requirement(requirement).name)
+
+    assert len(wanted) > 20
+    assert wanted - set(CONFIGURATION["packages"]["default"]) == set()
