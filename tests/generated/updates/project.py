@@ -10,8 +10,9 @@ import copier
 import yaml
 
 from tests.answers import Answers
+from tests.generated.changes import heads
 from tests.generated.service import Service, Toolbox
-from tests.generated.updates.editing import EDITS, heads, make_edit
+from tests.generated.updates.editing import EDITS, make_edit
 from tests.ownership import kind_of
 from tests.processes import Account
 from tests.template import contents, git, render

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 import pytest
 
 from tests.answers import EVERYTHING, Answers
+from tests.generated.changes import heads
 from tests.generated.postgres import Server
 from tests.generated.test_checks import assert_green
 from tests.generated.updates.conftest import MakeProject
-from tests.generated.updates.editing import heads
 from tests.generated.updates.project import FreshRender, Project, answers_of
 
 NOTHING: Answers = {"example": False, "auth": "none", "object_storage": False, "ci": "none"}
