@@ -125,6 +125,13 @@ def test_every_setting_is_documented() -> None:
     assert known - {*documented(), *documented(".env.example")} == set()
 
 
+def test_the_values_of_the_example_file_are_accepted() -> None:
+    given: dict[str, Any] = {"database_url": URL}
+    given |= {name.lower(): value for name, value in documented(".env.example").items()}
+
+    assert Settings(**given).database.drivername == "postgresql+asyncpg"
+
+
 @pytest.mark.slow
 def test_the_service_does_not_start_with_bad_settings(tmp_path: Path) -> None:
     environment = {"DATABASE_URL": "postgresql://app:hunter2@db/app", "PORT": "many", "PYTHONPATH": str(PROJECT)}
