@@ -9,6 +9,7 @@ from pydantic.json_schema import models_json_schema
 
 from app.core.errors import Problem, ProblemResponse, ValidationProblem
 
+READING = ("get", "head", "options")
 FASTAPI_ERROR_SCHEMAS = ("HTTPValidationError", "ValidationError")
 
 
@@ -18,7 +19,7 @@ def operation_id(route: APIRoute) -> str:
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Declare errors of one route, beyond those that `DocumentedAPI` declares by itself: `responses=problems(409)`."""
+    """Declare errors of one route, beyond those that `DocumentedAPI` declares by itself: `responses=problems(410)`."""
     return {status: _problem(status) for status in statuses}
 
 
@@ -30,8 +31,8 @@ class DocumentedAPI(FastAPI):
         if self.openapi_schema is None:
             schema = super().openapi()
             for path, operations in schema["paths"].items():
-                for operation in operations.values():
-                    _declare_problems(path, operation)
+                for method, operation in operations.items():
+                    _declare_problems(method, path, operation)
             schemas = schema.setdefault("components", {}).setdefault("schemas", {})
             for name in FASTAPI_ERROR_SCHEMAS:
                 schemas.pop(name, None)
@@ -41,9 +42,11 @@ class DocumentedAPI(FastAPI):
         return self.openapi_schema or {}
 
 
-def _declare_problems(path: str, operation: dict[str, Any]) -> None:
+def _declare_problems(method: str, path: str, operation: dict[str, Any]) -> None:
     responses = operation["responses"]
     statuses = [405, 500, 503]
+    if method not in READING:  # A constraint of the database may be against it.
+        statuses.append(409)
     if "{" in path:
         statuses.append(404)
     if "requestBody" in operation:

@@ -3,21 +3,28 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 
 import httpx
 from fastapi import FastAPI
+from starlette.types import Receive, Scope, Send
 
+from tests.harness.answers import refuse_undeclared
 from tests.harness.isolation import Isolation, fail_for
 from tests.harness.queries import recording, refuse_repetition
 from tests.harness.sandbox import Sandbox
 
+_scope: ContextVar[Scope] = ContextVar("scope")
+"""The request that this task has made, as the application sees it."""
+
 
 class Transport(httpx.ASGITransport):
-    """Hands a request to the application, and watches its queries."""
+    """Hands a request to the application, and watches its queries and its answer."""
 
     def __init__(self, app: FastAPI, isolation: Isolation, most_repetitions: int) -> None:
         # An exception that the service answers with a 500 is logged there: the test sees what a client would see.
-        super().__init__(app=app, raise_app_exceptions=False)
+        super().__init__(app=self._serve, raise_app_exceptions=False)
+        self._app = app
         self._isolation = isolation
         self._most_repetitions = most_repetitions
         self._lock = asyncio.Lock()
@@ -26,10 +33,16 @@ class Transport(httpx.ASGITransport):
         """Serve one request."""
         async with self._lock:
             await self._isolation.commit_pending()
+        name = f"{request.method} {request.url.path}"
         with recording() as statements:
             response = await super().handle_async_request(request)
-        refuse_repetition(f"{request.method} {request.url.path}", statements, self._most_repetitions)
+        refuse_repetition(name, statements, self._most_repetitions)
+        refuse_undeclared(name, self._app, _scope.get(), response)
         return response
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        _scope.set(scope)
+        await self._app(scope, receive, send)
 
 
 @asynccontextmanager

@@ -38,6 +38,7 @@ def test_each_operation_declares_its_errors(document: dict[str, Any]) -> None:
     for path, method, operation in operations(document):
         expected = {"405", "500", "503"}
         expected |= {"404", "422"} if "{" in path else set()
+        expected |= set() if method in ("get", "head", "options") else {"409"}
         expected |= {"413", "422"} if "requestBody" in operation else set()
         assert expected <= set(operation["responses"]), f"{method} {path}"
 
@@ -49,6 +50,18 @@ def test_each_error_is_a_problem_document(document: dict[str, Any]) -> None:
             schema = "ValidationProblem" if status == "422" else "Problem"
             reference = {"schema": {"$ref": f"#/components/schemas/{schema}"}}
             assert answer["content"] == {"application/problem+json": reference}, f"{method} {path} {status}"
+
+
+def test_each_list_has_a_limit(document: dict[str, Any]) -> None:
+    """A list is an array, or an object with `items`. A parameter `limit` bounds it, or its own `max_length`."""
+    for path, method, operation in operations(document):
+        answer = operation["responses"].get("200", {}).get("content", {}).get("application/json", {}).get("schema", {})
+        name = answer.get("$ref", "").rpartition("/")[2]
+        schema = document["components"]["schemas"].get(name, answer)
+        items = schema.get("properties", {}).get("items", schema)
+        limits = [each["schema"] for each in operation.get("parameters", []) if each["name"] == "limit"]
+        is_bounded = "maxItems" in items or any("maximum" in limit for limit in limits)
+        assert items.get("type") != "array" or is_bounded, f"{method.upper()} {path}"
 
 
 def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:

@@ -25,7 +25,7 @@ from tests.harness.databases import Databases
 from tests.harness.isolation import Isolation
 
 SECRET = "a detail of the implementation"
-router = APIRouter(prefix="/problems")
+router = APIRouter(prefix="/problems", include_in_schema=False)
 
 
 class Thing(BaseModel):

@@ -39,7 +39,7 @@ class NoteRead(BaseModel):
     line: str
 
 
-router = APIRouter(prefix="/notes")
+router = APIRouter(prefix="/notes", include_in_schema=False)
 gate = asyncio.Event()
 """Lets the requests of `/notes/slow` go on."""
 
