@@ -8,5 +8,5 @@ To be read in this order:
 4. `isolation`: which database a test works on, and what it left behind.
 
 The rest is small: `client` and `live` talk HTTP, `queries` counts, `settings` keeps the developer's environment out,
-`run` and `plugin` are the part in pytest, `answers` compares what a request got with the OpenAPI document.
+`run` and `plugin` are the part in pytest.
 """

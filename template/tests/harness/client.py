@@ -1,7 +1,7 @@
 """An HTTP client that calls the application directly: no network, and no server to start."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 
@@ -9,10 +9,13 @@ import httpx
 from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 
-from tests.harness.answers import refuse_undeclared
 from tests.harness.isolation import Isolation, fail_for
 from tests.harness.queries import recording, refuse_repetition
 from tests.harness.sandbox import Sandbox
+
+AnswerCheck = Callable[[str, FastAPI, Scope, httpx.Response], None]
+answer_checks: list[AnswerCheck] = []
+"""What each answer has to pass: called with the request's name, the application, what it was asked, and the answer."""
 
 _scope: ContextVar[Scope] = ContextVar("scope")
 """The request that this task has made, as the application sees it."""
@@ -37,7 +40,8 @@ class Transport(httpx.ASGITransport):
         with recording() as statements:
             response = await super().handle_async_request(request)
         refuse_repetition(name, statements, self._most_repetitions)
-        refuse_undeclared(name, self._app, _scope.get(), response)
+        for check in answer_checks:
+            check(name, self._app, _scope.get(), response)
         return response
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -52,18 +52,6 @@ def test_each_error_is_a_problem_document(document: dict[str, Any]) -> None:
             assert answer["content"] == {"application/problem+json": reference}, f"{method} {path} {status}"
 
 
-def test_each_list_has_a_limit(document: dict[str, Any]) -> None:
-    """A list is an array, or an object with `items`. A parameter `limit` bounds it, or its own `max_length`."""
-    for path, method, operation in operations(document):
-        answer = operation["responses"].get("200", {}).get("content", {}).get("application/json", {}).get("schema", {})
-        name = answer.get("$ref", "").rpartition("/")[2]
-        schema = document["components"]["schemas"].get(name, answer)
-        items = schema.get("properties", {}).get("items", schema)
-        limits = [each["schema"] for each in operation.get("parameters", []) if each["name"] == "limit"]
-        is_bounded = "maxItems" in items or any("maximum" in limit for limit in limits)
-        assert items.get("type") != "array" or is_bounded, f"{method.upper()} {path}"
-
-
 def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
     def references(node: Any) -> list[str]:
         if isinstance(node, dict):

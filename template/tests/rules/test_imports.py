@@ -41,12 +41,14 @@ def modules_of(requirements: list[str]) -> set[str]:
 
 
 def test_what_the_service_imports_is_declared() -> None:
+    """In production there is nothing else."""
     allowed = modules_of(SERVICE) | {"app"}
 
     assert [f"{file} imports {module}" for module, file in imports("app", "alembic") if module not in allowed] == []
 
 
 def test_what_development_imports_is_declared() -> None:
+    """It may have what the service has, and the development tools."""
     allowed = modules_of(SERVICE + DEVELOPMENT) | {"app", "dev"}
 
     assert [f"{file} imports {module}" for module, file in imports("dev") if module not in allowed] == []

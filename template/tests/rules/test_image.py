@@ -20,6 +20,7 @@ def instructions(name: str) -> list[str]:
 
 @pytest.mark.parametrize("name", [".env", ".env.production", ".git"])
 def test_it_is_kept_out(name: str) -> None:
+    """The allow-list does not name it, and no later rule lets it in."""
     rules = instructions(".dockerignore")
     fitting = [rule for rule in rules if fnmatch(name, rule.removeprefix("!").removeprefix("**/"))]
 
@@ -27,6 +28,7 @@ def test_it_is_kept_out(name: str) -> None:
 
 
 def test_no_secret_is_written_into_it() -> None:
+    """Whoever has the image could read it."""
     settings = [line for line in instructions("Dockerfile") if line.partition(" ")[0].upper() in ("ARG", "ENV")]
 
     assert [line for line in settings if SECRET.search(line)] == []

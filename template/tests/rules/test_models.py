@@ -33,6 +33,7 @@ def test_every_foreign_key_has_an_index() -> None:
 
 
 def test_every_time_has_a_zone() -> None:
+    """One without means another moment on another machine."""
     naive = [
         str(column)
         for table in TABLES
