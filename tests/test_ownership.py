@@ -1,5 +1,6 @@
 """Whether ownership.yml is right: against all renders, and against what copier.yml does with it."""
 
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +8,8 @@ import pytest
 from jinja2 import Environment, StrictUndefined
 
 from tests.answers import RENDERS
-from tests.ownership import ENTRIES, entry_of, features_of
-from tests.template import CONFIGURATION, contents
+from tests.ownership import ENTRIES, entry_of, features_of, paths_of
+from tests.template import CONFIGURATION, TEMPLATE, contents
 
 STARTERS = {entry.path.rstrip("/") for entry in ENTRIES if entry.kind == "starter"}
 MIGRATIONS = {entry.path for entry in ENTRIES if entry.kind == "migration"}
@@ -89,3 +90,16 @@ def test_the_page_names_every_starter(name: str, renders: dict[str, Path]) -> No
     page = (renders[name] / "docs" / "template.md").read_text(encoding="utf-8")
     starters = {entry_of(path).path for path in contents(renders[name]) if entry_of(path).kind == "starter"}
     assert {path for path in starters if f"`{path}`" not in page} == set()
+
+
+def test_an_update_knows_the_folders_of_every_feature() -> None:
+    """It switches a feature off whose folders are gone."""
+    script = runpy.run_path(str(TEMPLATE / "dev" / "template.py"))
+    known = {
+        question if answer == "true" else answer: {*folders}
+        for (question, answer), folders in script["FOLDERS"].items()
+    }
+
+    features = {entry.feature for entry in ENTRIES if entry.path.startswith("app/") and entry.path.endswith("/")} - {""}
+    assert known == {feature: {path for path in paths_of(feature) if path.startswith("app/")} for feature in features}
+    assert set(script["OFF"]) == {question for question, _ in script["FOLDERS"]}
