@@ -19,7 +19,14 @@ class Instruction:
 
     command: str
     place: str
-    """The page, or `make help`; of a block also the line, which tells its commands from those of another one."""
+    """The page, or `make help`; of a block also the line."""
+    folder: str = ""
+    """Where it is run, if the block went to another folder before."""
+
+    @property
+    def name(self) -> str:
+        """What tells it from others."""
+        return f"{self.folder}: {self.command}" if self.folder else self.command
 
     @property
     def in_block(self) -> bool:
@@ -43,11 +50,13 @@ def in_blocks(page: Path, place: str) -> Iterator[Instruction]:
     text = page.read_text(encoding="utf-8")
     for found in FENCE.finditer(text):
         if found[2] in SHELL:
-            line = text.count("\n", 0, found.start()) + 1
+            line, folder = text.count("\n", 0, found.start()) + 1, ""
             for command in found[3].splitlines():
                 words = command.strip().removeprefix("$ ")
-                if words and not words.startswith("#"):
-                    yield Instruction(words, f"{place}:{line}")
+                if re.fullmatch(r"cd \S+", words):
+                    folder = str(Path(folder, words.removeprefix("cd ")))
+                elif words and not words.startswith("#"):
+                    yield Instruction(words, f"{place}:{line}", folder)
 
 
 def in_text(page: Path, place: str) -> Iterator[Instruction]:
@@ -77,6 +86,6 @@ def instructions_of(project: Path) -> list[Instruction]:
     for read in (in_blocks, in_text):
         for page in pages_of(project):
             for instruction in read(page, str(page.relative_to(project))):
-                found.setdefault(instruction.command, instruction)
-    asked_for = {instruction.target for instruction in found.values()}
+                found.setdefault(instruction.name, instruction)
+    asked_for = {instruction.target for instruction in found.values() if not instruction.folder}
     return [*found.values(), *(one for one in in_help(project) if one.target not in asked_for)]

@@ -61,8 +61,8 @@ def read_projects(released: Path, tmp_path_factory: pytest.TempPathFactory) -> d
 def share(name: str, projects: dict[str, Path]) -> list[Instruction]:
     """Return what is run in one of the projects: its blocks, and what else is not said in the ones after it as well."""
     later = list(projects)[list(projects).index(name) + 1 :]
-    said = {one.command for other in later for one in instructions_of(projects[other])}
-    return [one for one in instructions_of(projects[name]) if one.in_block or one.command not in said]
+    said = {one.name for other in later for one in instructions_of(projects[other])}
+    return [one for one in instructions_of(projects[name]) if one.in_block or one.name not in said]
 
 
 @dataclass
@@ -78,39 +78,34 @@ class Walk:
     failed: list[str] = field(default_factory=list)
 
     def follow(self, instructions: list[Instruction]) -> None:
-        """Run all that is not named as an exception. What is in one block stays in the folder that it goes to."""
-        place, folder = "", self.start
+        """Run all that is not named as an exception."""
         for instruction in instructions:
-            way = self.ways.get(instruction.command, {})
-            if "why" in way:
-                continue
-            place, folder = instruction.place, folder if instruction.place == place else self.start
-            command = way.get("as", instruction.command)
-            if command.startswith("cd ") and "&" not in command:
-                folder = folder / command.removeprefix("cd ")
-                assert folder.is_dir(), instruction
-            else:
+            way = self.ways.get(instruction.name, {})
+            if "why" not in way:
                 self.before()
-                self.run(command, folder, way, instruction)
-            self.ran.append(f"{command} ({instruction.place})")
+                self.run(way.get("as", instruction.command), way, instruction)
 
     def note(self, record_property: Callable[[str, object], None]) -> None:
         """Note each of them, for what is said at the end of the tests."""
         for instruction in self.ran:
             record_property("instruction", instruction)
 
-    def run(self, command: str, folder: Path, way: dict[str, Any], instruction: Instruction) -> None:
+    def run(self, command: str, way: dict[str, Any], instruction: Instruction) -> None:
         """Run one command. If it does not work, note that and what it said."""
         environment = self.variables | {"PORT": free_ports(1)[0]}
         for name in way.get("with", []):
             environment |= self.settings[name]
-        if way.get("serves"):
+        folder = self.start / instruction.folder
+        if not folder.is_dir():
+            said = f"There is no folder {instruction.folder}."
+        elif way.get("serves"):
             said = serve(command, folder, environment)
         else:
             done = run(["sh", "-c", command], folder, environment)
-            said = done.stdout[-4000:] + done.stderr[-4000:] if done.returncode else ""
+            said = f"Exit code {done.returncode}: {done.stdout[-4000:]}{done.stderr[-4000:]}" if done.returncode else ""
         if said:
             self.failed.append(f"{instruction.place}: {instruction.command}\n{said}")
+        self.ran.append(f"{command} ({instruction.place})")
 
 
 def serve(command: str, folder: Path, environment: dict[str, str]) -> str:
@@ -254,16 +249,37 @@ def test_what_the_page_and_the_help_of_the_template_say_works(
 ) -> None:
     checkout = Path(shutil.copytree(released, folder / "template", symlinks=True))
     (checkout / ".venv").symlink_to(sys.prefix)
-    before = git(checkout, "status", "--porcelain")
+    status = ("status", "--porcelain", "--", ".", ":!my-service")
+    before = git(checkout, *status)
     choices = {"quick": QUICK, "own": own_environment(folder)}
     walk = Walk(checkout, WAYS["template"], variables, choices, lambda: None)
     walk.follow(instructions_of(checkout))
     assert walk.failed == []
     git(checkout, "restore", "requirements")  # There may be something newer.
 
-    assert git(checkout, "status", "--porcelain") == before
+    assert git(checkout, *status) == before
     walk.note(record_property)
     assert len(walk.ran) >= 10
+
+
+def test_what_does_not_work_is_told_with_its_page_and_line(tmp_path: Path) -> None:
+    (tmp_path / "Makefile").write_text("help:\n\t@echo '  make broken  Break'\nbroken:\n\t@echo Broken.; exit 1\n")
+    (tmp_path / "README.md").write_text(
+        "# Title\n\n```console\n$ mkdir -p a/b\n$ cd a\n$ test -d b\n```\n\n"
+        "```sh\n# Not where the last block went.\ntest -d b\n```\n\n`make serve` serves, `make left-out` does not.\n"
+    )
+    ways = {"make serve": {"as": "echo Gone.", "serves": True}, "make left-out": {"why": "It is left out."}}
+    walk = Walk(tmp_path, ways, plain_environment(), {}, lambda: None)
+    walk.follow(instructions_of(tmp_path))
+
+    assert [what.partition("\n")[0] for what in walk.failed] == [
+        "README.md:9: test -d b",
+        "README.md: make serve",
+        "make help: make broken",
+    ]
+    assert "Gone." in walk.failed[1]
+    assert "Broken." in walk.failed[2]
+    assert len(walk.ran) == 5
 
 
 def test_no_block_is_in_a_language_that_nobody_reads(read_projects: dict[str, Path]) -> None:
@@ -273,8 +289,8 @@ def test_no_block_is_in_a_language_that_nobody_reads(read_projects: dict[str, Pa
 
 def test_nothing_is_named_that_no_page_says_any_more(read_projects: dict[str, Path]) -> None:
     said = {
-        "service": {one.command for project in read_projects.values() for one in instructions_of(project)},
-        "template": {one.command for one in instructions_of(ROOT)},
+        "service": {one.name for project in read_projects.values() for one in instructions_of(project)},
+        "template": {one.name for one in instructions_of(ROOT)},
     }
     assert {group: set(ways) - said[group] for group, ways in WAYS.items()} == {"service": set(), "template": set()}
 
