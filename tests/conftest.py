@@ -44,9 +44,11 @@ def a_render(request: pytest.FixtureRequest, renders: dict[str, Path]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def workshop() -> Iterator[Path]:
+def workshop(worker_id: str) -> Iterator[Path]:
     """A folder that every user may enter, with a path short enough for sockets; it is removed at the end."""
-    folder = make_open_folder(Path(tempfile.gettempdir()))
+    folder = Path(tempfile.gettempdir()) / worker_id
+    folder.mkdir()
+    folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder)
 
@@ -57,11 +59,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Clean up however the tests end: told to end, they do so as they do on Ctrl-C; and no temporary folder stays."""
+    """Clean up however the tests end: told to end, they do so as they do on Ctrl-C.
+
+    Whatever is temporary is in one folder, which goes after the last worker has gone: that may have had no time for it.
+    """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    if not hasattr(config, "workerinput") and config.option.basetemp is None:
-        config.option.basetemp = folder = tempfile.mkdtemp(prefix="tests-")
+    if not hasattr(config, "workerinput"):
+        folder = make_open_folder(Path(tempfile.gettempdir()))
         config.add_cleanup(partial(shutil.rmtree, folder))
+        os.environ["TMPDIR"] = tempfile.tempdir = str(folder)  # For the workers, and for this process.
+        config.option.basetemp = config.option.basetemp or folder / "pytest"
 
 
 def notes(config: pytest.Config) -> Counter[str]:
