@@ -16,7 +16,7 @@ STRUCTURE = """
             column_default) FROM information_schema.columns WHERE table_schema = 'public'
     UNION SELECT indexdef FROM pg_indexes WHERE schemaname = 'public'
     UNION SELECT concat_ws(' ', conrelid::regclass, conname, pg_get_constraintdef(oid))
-        FROM pg_constraint WHERE connamespace = 'public'::regnamespace
+        FROM pg_constraint WHERE connamespace = 'public'::regnamespace AND contype <> 'c'
     UNION SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace
     UNION SELECT typname FROM pg_type WHERE typnamespace = 'public'::regnamespace
     UNION SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace
@@ -32,7 +32,7 @@ async def empty_database(databases: Databases) -> AsyncGenerator[str]:
 
 
 async def structure(databases: Databases, name: str) -> set[str]:
-    """Describe everything that migrations make."""
+    """Describe what migrations make, but for checks, which `--autogenerate` does not bring back with their table."""
     connection = await asyncpg.connect(**connect_arguments(databases.server), database=name)
     rows = await connection.fetch(STRUCTURE)
     await connection.close()
