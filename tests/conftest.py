@@ -66,6 +66,7 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if not hasattr(config, "workerinput"):
         folder = make_open_folder(Path(tempfile.gettempdir()))
+        folder.chmod(0o1777)  # Also for what runs as another user.
         config.add_cleanup(partial(shutil.rmtree, folder))
         os.environ["TMPDIR"] = tempfile.tempdir = str(folder)  # For the workers, and for this process.
         config.option.basetemp = config.option.basetemp or folder / "pytest"

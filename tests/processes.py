@@ -28,11 +28,15 @@ KEPT_BEGINNINGS = (
 
 
 def plain_environment(**changes: str) -> dict[str, str]:
-    """Return the environment of somebody who has set up nothing: a home, a path, and how to reach the network."""
+    """Return the environment of somebody who has set up nothing: a home, a path, and how to reach the network.
+
+    What is temporary goes where the tests have theirs, and so does not outlive them.
+    """
     kept = {
         name: value for name, value in os.environ.items() if name in KEPT or name.upper().startswith(KEPT_BEGINNINGS)
     }
-    return kept | {"HOME": os.environ["HOME"], "PATH": os.environ["PATH"], "UV_SYSTEM_CERTS": "1"} | changes
+    usual = {name: os.environ[name] for name in ("HOME", "PATH")} | {"TMPDIR": tempfile.gettempdir()}
+    return kept | usual | {"UV_SYSTEM_CERTS": "1"} | changes
 
 
 @dataclass(frozen=True)
