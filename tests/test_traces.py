@@ -23,7 +23,7 @@ TRACES = {
         |object[ _-]stor(e|age)|(?<!actions/)(?<!Do[ ]Not[ ])upload|app[./]files|v1/files|\bblob
     """,
     "auth": r"""
-        (?<!--)\bauth(?!ors?\b)|api[_ -]?key|bearer|\bjwt|argon2|pwdlib|\btokens\b
+        (?<!--)\bauth(?!ors?\b|_type)|api[_ -]?key|bearer|\bjwt|argon2|pwdlib|\btokens\b
         |sign-?in\b|log-?in\b|owner_|(?<!statuses[ ]\+=[ ]\[)\b401\b|www-authenticate|permission_|app[./](users|keys)
     """,
     "api_key": r"api[_ -]?keys?\b|\bAPIKey|revoke-",

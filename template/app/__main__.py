@@ -1,5 +1,6 @@
 """Run the service: `python -m app`. Host, port, workers and the rest come from the settings."""
 
+import signal
 import sys
 
 import uvicorn
@@ -8,6 +9,7 @@ from pydantic import ValidationError
 from app.core.config import Settings, explain, load
 from app.core.discovery import sections
 from app.core.logging import logging_config
+from app.core.server import Connection, serve
 
 
 def main() -> int:
@@ -19,7 +21,7 @@ def main() -> int:
     except ValidationError as error:
         print(f"The service cannot start with these settings:\n{explain(error)}", file=sys.stderr)
         return 2
-    uvicorn.run(
+    config = uvicorn.Config(
         "app.main:create_app",
         factory=True,
         host=settings.host,
@@ -27,13 +29,18 @@ def main() -> int:
         workers=settings.workers,
         reload=settings.environment == "development",
         reload_dirs=["app"],
+        http=Connection,
         log_config=logging_config(settings),
         access_log=False,
         server_header=False,
+        timeout_keep_alive=settings.keep_alive_timeout,
         timeout_graceful_shutdown=settings.shutdown_timeout,
     )
+    serve(config, settings.shutdown_delay)
     return 0
 
 
 if __name__ == "__main__":
+    # uvicorn passes the signal on when it has shut down, which is no reason to end with another code than 0.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     sys.exit(main())

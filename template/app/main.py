@@ -21,6 +21,7 @@ from app.core.middleware import (
     UnhandledErrorMiddleware,
 )
 from app.core.openapi import DocumentedAPI, operation_id
+from app.core.server import leaving_on_sigterm
 
 PYPROJECT = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text(encoding="utf-8"))
 
@@ -39,6 +40,7 @@ def create_app(settings: Settings | None = None, engine: AsyncEngine | None = No
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         async with AsyncExitStack() as features:
+            features.enter_context(leaving_on_sigterm(settings.shutdown_delay))
             app.state.engine = await features.enter_async_context(bind_engine(engine or create_engine(settings)))
             for feature in lifespans():
                 await features.enter_async_context(feature(app))
@@ -63,7 +65,9 @@ def create_app(settings: Settings | None = None, engine: AsyncEngine | None = No
 
 def _add_middleware(app: FastAPI, settings: Settings) -> None:
     """Add the middleware, innermost first: the last one added sees a request first and a response last."""
-    app.add_middleware(BodyLimitMiddleware, max_bytes=settings.max_request_bytes)
+    app.add_middleware(
+        BodyLimitMiddleware, max_bytes=settings.max_request_bytes, max_seconds=settings.request_body_timeout
+    )
     app.add_middleware(UnhandledErrorMiddleware)
     if settings.cors_origins:
         app.add_middleware(

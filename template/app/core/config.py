@@ -54,6 +54,9 @@ class Settings(Section):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     workers: PositiveInt = 1
+    keep_alive_timeout: PositiveInt = 65
+    request_body_timeout: Seconds = 30
+    shutdown_delay: float = Field(default_factory=lambda data: 5 * (data.get("environment") == "production"), ge=0)
     shutdown_timeout: PositiveInt = 20
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

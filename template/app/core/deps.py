@@ -6,10 +6,10 @@ from fastapi import Depends, Request
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.config import Settings
-from app.core.db import get_db
+from app.core.db import get_db, get_read_db
 
 
-def get_settings(request: Request) -> Settings:
+async def get_settings(request: Request) -> Settings:
     """Return the settings that the application was built with."""
     settings: Settings = request.app.state.settings
     return settings
@@ -20,3 +20,7 @@ CurrentSettings = Annotated[Settings, Depends(get_settings)]
 # With the scope "function" the session commits before the response is sent, so a client never sees success for a
 # commit that failed. The default scope, "request", would commit afterwards.
 Session = Annotated[AsyncSession, Depends(get_db, scope="function")]
+
+# For a request that only reads. Two of its queries may see different states, as they may in any transaction that is not
+# REPEATABLE READ; what it changes is refused.
+ReadSession = Annotated[AsyncSession, Depends(get_read_db, scope="function")]

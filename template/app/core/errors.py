@@ -27,10 +27,12 @@ DATABASE_AWAY = "The database is not available at the moment."
 RETRY_AFTER = {"Retry-After": "1"}
 UNIQUE_VIOLATION = "23505"
 FOREIGN_KEY_VIOLATION = "23503"
+SERIALIZATION_FAILURE = "40001"
+DEADLOCK_DETECTED = "40P01"
 TRANSIENT_SQLSTATES = frozenset(
     {
-        "40001",  # serialization_failure
-        "40P01",  # deadlock_detected
+        SERIALIZATION_FAILURE,
+        DEADLOCK_DETECTED,
         "55P03",  # lock_not_available
         "57014",  # query_canceled: statement_timeout
         "25P03",  # idle_in_transaction_session_timeout
@@ -64,11 +66,15 @@ class InvalidInputError(ServiceError):
     status = HTTPStatus.UNPROCESSABLE_ENTITY
 
 
-class DatabaseUnavailableError(ServiceError):
-    """The database cannot be reached, or is too busy; the same request may succeed shortly."""
+class UnavailableError(ServiceError):
+    """The service cannot do its work at the moment; the same request may succeed shortly."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
     headers = RETRY_AFTER
+
+
+class DatabaseUnavailableError(UnavailableError):
+    """The database cannot be reached, or is too busy."""
 
     def __init__(self, detail: str = DATABASE_AWAY) -> None:
         super().__init__(detail)

@@ -5,6 +5,7 @@ Each class does one thing; `app.main` puts them in order.
 
 import logging
 import re
+from asyncio import get_running_loop, timeout_at
 from time import perf_counter
 from urllib.parse import quote
 from uuid import uuid4
@@ -135,23 +136,23 @@ class UnhandledErrorMiddleware:
 
 
 class BodyLimitMiddleware:
-    """Refuse a request whose body is longer than `max_bytes`: before reading when it says so, else while reading.
+    """Refuse a request whose body is longer than `max_bytes`, or takes more than `max_seconds` to arrive.
 
     Nothing is refused before a handler reads, so one that takes more can say so first, with `allow_body`.
     """
 
-    def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, *, max_bytes: int, max_seconds: float) -> None:
         self.app = app
         self.max_bytes = max_bytes
+        self.max_seconds = max_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        scope["max_body_bytes"] = self.max_bytes
-        given = dict(scope["headers"]).get(b"content-length", b"")
-        announced = int(given) if given.isdigit() else 0
-        received = 0
+        scope["max_body_bytes"], scope["max_body_seconds"] = self.max_bytes, self.max_seconds
+        deadline: float | None = None
+        received, is_complete = 0, False
 
         def check(length: int) -> None:
             if length > scope["max_body_bytes"]:
@@ -159,16 +160,29 @@ class BodyLimitMiddleware:
                 raise HTTPException(413, f"The body may have at most {scope['max_body_bytes']} bytes.")
 
         async def receive_counting() -> Message:
-            nonlocal received
-            check(announced)
-            message = await receive()
+            nonlocal deadline, received, is_complete
+            if is_complete:  # Whoever still asks wants to know whether the client is there.
+                return await receive()
+            if deadline is None:
+                given = dict(scope["headers"]).get(b"content-length", b"")
+                check(int(given) if given.isdigit() else 0)
+                deadline = get_running_loop().time() + scope["max_body_seconds"]
+            try:
+                async with timeout_at(deadline):
+                    message = await receive()
+            except TimeoutError:
+                seconds = scope["max_body_seconds"]
+                raise HTTPException(408, f"The body may take at most {seconds:g} seconds to arrive.") from None
             received += len(message.get("body", b""))
             check(received)
+            is_complete = not message.get("more_body", False)
             return message
 
         await self.app(scope, receive_counting, send)
 
 
-def allow_body(request: Request, max_bytes: int) -> None:
+def allow_body(request: Request, max_bytes: int, max_seconds: float | None = None) -> None:
     """Let a request have a longer or only a shorter body than others. Call it before reading the body."""
     request.scope["max_body_bytes"] = max_bytes
+    if max_seconds is not None:
+        request.scope["max_body_seconds"] = max_seconds

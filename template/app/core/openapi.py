@@ -50,7 +50,7 @@ def _declare_problems(method: str, path: str, operation: dict[str, Any]) -> None
     if "{" in path:
         statuses.append(404)
     if "requestBody" in operation:
-        statuses.append(413)
+        statuses += [408, 413]
     if "422" in responses:
         statuses.append(422)
     if operation.get("security"):

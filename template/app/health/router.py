@@ -5,13 +5,14 @@ from typing import Literal
 
 from fastapi import APIRouter
 from pydantic import BaseModel
-from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from app.core.db import AsyncSessionLocal
+from app.core.db import ReadSessionLocal
 from app.core.deps import CurrentSettings
-from app.core.errors import DatabaseUnavailableError
+from app.core.errors import DatabaseUnavailableError, UnavailableError
+from app.core.schema import is_behind
+from app.core.server import leaving
 
 router = APIRouter(prefix="/health", tags=["health"])
 
@@ -31,9 +32,13 @@ async def health() -> Health:
 @router.get("/ready")
 async def ready(settings: CurrentSettings) -> Health:
     """Say whether requests can be served, by asking the database: a load balancer sends them elsewhere if not."""
+    if leaving.is_set():
+        raise UnavailableError("The service is about to stop.")
     try:
-        async with asyncio.timeout(settings.readiness_timeout), AsyncSessionLocal() as session:
-            await session.execute(text("SELECT 1"))
+        async with asyncio.timeout(settings.readiness_timeout), ReadSessionLocal() as session:
+            behind = await is_behind(session)
     except (DBAPIError, PoolTimeoutError, TimeoutError) as error:
         raise DatabaseUnavailableError from error
+    if behind:
+        raise UnavailableError("The database has yet to be migrated.")
     return Health()

@@ -27,6 +27,7 @@ MARKERS = (
     "repeats(times): let one request run the same query this often; more than 5 times is taken for N+1 otherwise",
     "ci_critical: what must work for the service to be of any use",
     "performance: measures ratios and counts; not run by default",
+    "faults: lets the network, the servers and the process fail; not run by default",
     "slow: takes more than a second",
 )
 

@@ -191,6 +191,7 @@ class VirtualConnection:
 
     async def prepare(self, sql: str, **options: Any) -> VirtualStatement:
         """Prepare a statement, which is no part of any transaction."""
+        self._sandbox.check_loop()
         async with self._sandbox.mutex:
             return VirtualStatement(self, await self._real.prepare(sql, **options))
 
@@ -290,7 +291,7 @@ class Sandbox:
 
     async def connect(self, **arguments: Any) -> VirtualConnection:
         """Return a new virtual connection. The engine calls this in place of `asyncpg.connect`."""
-        self._check_loop()
+        self.check_loop()
         async with self.mutex:
             if self.real is None or self.real.is_closed():
                 never = {"idle_in_transaction_session_timeout": "0"}  # A debugger may stop the test for long.
@@ -362,7 +363,7 @@ class Sandbox:
         Raises:
             SandboxError: its turn did not come in time.
         """
-        self._check_loop()
+        self.check_loop()
         if not self._frames:
             raise self._report("the database was used outside of a test: use a fixture that a test asks for")
         if self._doubt:  # Something goes on after the doubtful rollback, so it matters.
@@ -585,7 +586,12 @@ class Sandbox:
         self._faults.append(fault)
         return SandboxError(fault)
 
-    def _check_loop(self) -> None:
+    def check_loop(self) -> None:
+        """Refuse to work on another event loop.
+
+        Raises:
+            SandboxError: this is another one.
+        """
         if asyncio.get_running_loop() is not self._loop:
             raise self._report(
                 "the database was used from a second event loop: keep both asyncio_default_*_loop_scope settings "

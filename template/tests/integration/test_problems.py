@@ -72,6 +72,12 @@ async def take_more(request: Request) -> int:
     return len(await request.body())
 
 
+@router.post("/slow")
+async def take_more_time(request: Request) -> int:
+    allow_body(request, 200, 60)
+    return len(await request.body())
+
+
 @router.get("/query")
 async def query(session: Session) -> int | None:
     return await session.scalar(select(1))
@@ -85,7 +91,7 @@ async def fail_to_commit(session: Session) -> None:
 
 @pytest.fixture(scope="module")
 async def app(settings: Settings, test_engine: AsyncEngine) -> AsyncGenerator[FastAPI]:
-    app = create_app(settings.model_copy(update={"max_request_bytes": 100}), test_engine)
+    app = create_app(settings.model_copy(update={"max_request_bytes": 100, "request_body_timeout": 0.2}), test_engine)
     app.include_router(router)
     async with running(app):
         yield app
@@ -189,6 +195,35 @@ async def test_a_body_of_just_the_allowed_size(client: httpx.AsyncClient) -> Non
     headers = {"content-type": "application/json"}
 
     assert (await client.post("/problems/things", content=body, headers=headers)).status_code == 201
+
+
+async def test_a_body_that_takes_too_long(client: httpx.AsyncClient) -> None:
+    async def pieces() -> AsyncGenerator[bytes]:
+        for piece in (b'{"size":', b" 1}"):
+            yield piece
+            await asyncio.sleep(0.5)
+
+    headers = {"content-type": "application/json"}
+    assert_problem(await client.post("/problems/things", content=pieces(), headers=headers), 408)
+
+
+async def test_a_client_that_stops_in_the_middle_of_a_body_has_its_answer(live_client: httpx.AsyncClient) -> None:
+    url = live_client.base_url
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    writer.write(b"POST /problems/things HTTP/1.1\r\nhost: test\r\ncontent-length: 11\r\n\r\n{")
+
+    status = await asyncio.wait_for(reader.readline(), timeout=5)
+    writer.close()
+
+    assert status == b"HTTP/1.1 408 Request Timeout\r\n"
+
+
+async def test_a_handler_may_give_a_body_more_time(client: httpx.AsyncClient) -> None:
+    async def pieces() -> AsyncGenerator[bytes]:
+        await asyncio.sleep(0.5)
+        yield b"x"
+
+    assert (await client.post("/problems/slow", content=pieces())).status_code == 200
 
 
 @pytest.mark.parametrize(("size", "status"), [(200, 200), (201, 413)])

@@ -18,22 +18,30 @@ URL = "postgresql+asyncpg://app:a-long-password@db.internal/app"
 
 @pytest.fixture
 def served(monkeypatch: pytest.MonkeyPatch) -> Generator[dict[str, Any]]:
-    """The arguments that uvicorn was called with."""
-    arguments: dict[str, Any] = {}
+    """What the server is told."""
+    served: dict[str, Any] = {}
 
-    def run(app: str, **options: object) -> None:
-        arguments.update(app=app, **options)
+    def configure(app: str, **options: object) -> None:
+        served.update(app=app, **options)
 
-    monkeypatch.setattr(uvicorn, "run", run)
+    def serve(_config: None, delay: float) -> None:
+        served.update(delay=delay)
+
+    monkeypatch.setattr(uvicorn, "Config", configure)
+    monkeypatch.setattr(entry_point, "serve", serve)
     monkeypatch.setenv("DATABASE_URL", URL)
     load.cache_clear()
-    yield arguments
+    yield served
     load.cache_clear()
 
 
-@pytest.mark.parametrize(("environment", "reload"), [("production", False), ("development", True)])
-def test_only_development_reloads(
-    served: dict[str, Any], monkeypatch: pytest.MonkeyPatch, environment: str, reload: bool
+@pytest.mark.parametrize(("environment", "reload", "delay"), [("production", False, 5), ("development", True, 0)])
+def test_only_development_reloads_and_stops_at_once(
+    served: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    environment: str,
+    reload: bool,
+    delay: float,
 ) -> None:
     monkeypatch.setenv("ENVIRONMENT", environment)
     monkeypatch.setenv("PORT", "8123")
@@ -43,6 +51,7 @@ def test_only_development_reloads(
 
     assert served["app"] == "app.main:create_app"
     assert (served["host"], served["port"], served["reload"]) == ("127.0.0.1", 8123, reload)
+    assert (served["timeout_keep_alive"], served["timeout_graceful_shutdown"], served["delay"]) == (65, 20, delay)
     assert served["server_header"] is False
 
 

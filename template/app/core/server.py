@@ -1,0 +1,129 @@
+"""How the service is served, and how it leaves: everything that was let in is finished.
+
+Told to stop (SIGTERM), it says so at `/health/ready` and goes on serving for SHUTDOWN_DELAY seconds, while load
+balancers find out and clients are asked, with each response, to connect anew. Then it lets nobody in any more, finishes
+what it has begun, for at most SHUTDOWN_TIMEOUT seconds, closes its pool and ends.
+"""
+
+import asyncio
+import ctypes
+import signal
+import struct
+import sys
+import threading
+import time
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from socket import SOL_SOCKET, socket
+from types import FrameType
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.supervisors import ChangeReload, Multiprocess
+
+LINGER = 0.25
+"""For how many seconds to expect, at the end, what is on its way already: a connection, or a request on an idle one."""
+
+SO_ATTACH_FILTER = 26
+FLAGS, SYN = 13, 2
+"""Where a TCP segment has its flags, and the one that asks for a connection (RFC 9293, section 3.1)."""
+
+leaving = threading.Event()
+"""Set from the moment that this process was told to stop."""
+
+_listeners: list[socket] = []
+"""The sockets on which this process alone lets clients in."""
+
+
+def serve(config: uvicorn.Config, delay: float) -> None:
+    """Serve until told to stop; `delay` is that of `leaving_on_sigterm`."""
+    with config.bind_socket() as listener, suppress(KeyboardInterrupt):
+        if config.should_reload:
+            ChangeReload(config, target=uvicorn.Server(config).run, sockets=[listener]).run()
+        elif config.workers > 1:
+            Workers(config, [listener], delay).run()
+        else:
+            _listeners.append(listener)
+            uvicorn.Server(config).run([listener])
+
+
+class Workers(Multiprocess):
+    """Several processes that let clients in through the same door, which this one closes in the end."""
+
+    def __init__(self, config: uvicorn.Config, sockets: list[socket], delay: float) -> None:
+        super().__init__(config, sockets)
+        self.delay = delay
+
+    def terminate_all(self) -> None:
+        """Have all workers leave."""
+        super().terminate_all()
+        until = time.monotonic() + self.delay
+        while time.monotonic() < until and any(worker.process.is_alive() for worker in self.processes):
+            time.sleep(0.05)
+        for listener in self.sockets:
+            let_nobody_in(listener)
+
+
+class Connection(HttpToolsProtocol):
+    """A client's connection, which ends after a response, never instead of one.
+
+    uvicorn itself closes at once whatever is idle when it shuts down, also if a request has just been sent.
+    """
+
+    def on_headers_complete(self) -> None:
+        """Begin to answer a request: the last one of the connection, if the service is leaving."""
+        super().on_headers_complete()
+        if leaving.is_set() and self.cycle is not None:
+            self.cycle.keep_alive = False
+
+    def shutdown(self) -> None:
+        """End when the last response is sent, or if there is nothing to answer for a moment."""
+        self.loop.call_later(LINGER, super().shutdown)
+
+
+@contextmanager
+def leaving_on_sigterm(delay: float) -> Generator[None]:
+    """Have the server hear of SIGTERM `delay` seconds later than the rest of the process; at once of a second one."""
+    stop = signal.getsignal(signal.SIGTERM)
+    if threading.current_thread() is not threading.main_thread() or not callable(stop):
+        yield  # No server runs in this process: it may be a test.
+        return
+    loop = asyncio.get_running_loop()
+
+    def leave(number: int, _: FrameType | None) -> None:
+        wait = 0 if leaving.is_set() else delay
+        leaving.set()
+        loop.call_soon_threadsafe(loop.call_later, wait, close_door, number)
+
+    def close_door(number: int) -> None:
+        for listener in _listeners:
+            let_nobody_in(listener)
+        loop.call_later(LINGER, stop, number, None)
+
+    signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, stop)
+        leaving.clear()
+
+
+def let_nobody_in(listener: socket) -> None:
+    """Have the kernel ignore whoever asks for a connection from now on; those who have begun to are still let in.
+
+    Closing a socket resets the connections that nobody has accepted yet, although their clients may have sent a
+    request. After this, there are none of them in a moment. Whoever is ignored asks again, and is refused by then.
+    Other systems than Linux cannot do this.
+
+    Source: the Linux manual, socket(7), SO_ATTACH_FILTER; linux/filter.h.
+    """
+    if sys.platform != "linux":
+        return
+    instructions = [
+        (0x30, 0, 0, FLAGS),  # load the byte with the flags
+        (0x45, 0, 1, SYN),  # is it set? the next one, else the one after that
+        (0x06, 0, 0, 0),  # drop the segment
+        (0x06, 0, 0, 0xFFFF),  # keep it
+    ]
+    program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *instruction) for instruction in instructions))
+    listener.setsockopt(SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HP", len(instructions), ctypes.addressof(program)))

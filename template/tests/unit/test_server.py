@@ -1,0 +1,143 @@
+"""How the service leaves, step by step. `tests/faults/test_shutdown.py` has it do so under load."""
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Generator
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+import uvicorn
+from fastapi import FastAPI
+
+from app.core import server
+from app.core.server import leaving, leaving_on_sigterm, let_nobody_in, serve
+from tests.harness.live import serving
+
+
+@pytest.fixture
+def stopped() -> Generator[list[int]]:
+    """The signals that the server of this process has heard of."""
+    heard: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: heard.append(number))
+    yield heard
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture
+def listener() -> Generator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener
+
+
+async def wait_for(stopped: list[int]) -> None:
+    async with asyncio.timeout(10):
+        while not stopped:  # noqa: ASYNC110 - a signal handler says so
+            await asyncio.sleep(0.01)
+
+
+async def test_the_server_hears_of_the_end_later_than_everybody_else(stopped: list[int]) -> None:
+    with leaving_on_sigterm(0.5):
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert leaving.is_set()
+        await asyncio.sleep(0.1)
+        assert stopped == []
+        await wait_for(stopped)
+
+    assert stopped == [signal.SIGTERM]
+    assert not leaving.is_set()
+
+
+async def test_who_is_told_twice_does_not_wait(stopped: list[int]) -> None:
+    with leaving_on_sigterm(1000):
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+        await wait_for(stopped)
+
+
+async def test_without_a_server_the_signal_means_what_it_always_does() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+
+    with leaving_on_sigterm(1):
+        assert signal.getsignal(signal.SIGTERM) == before
+
+
+async def test_the_door_is_closed_before_the_server_stops(
+    stopped: list[int], listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[socket.socket] = []
+    monkeypatch.setattr(server, "_listeners", [listener])
+    monkeypatch.setattr(server, "let_nobody_in", closed.append)
+
+    with leaving_on_sigterm(0):
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.sleep(0.05)
+        assert (closed, stopped) == ([listener], [])
+        await wait_for(stopped)
+
+
+@pytest.mark.skipif("sys.platform != 'linux'", reason="only Linux can close a door and serve those who are inside")
+def test_who_has_come_in_is_served_when_nobody_else_is_let_in(listener: socket.socket) -> None:
+    listener.settimeout(5)
+    with socket.create_connection(listener.getsockname()) as before:
+        let_nobody_in(listener)
+        with pytest.raises(TimeoutError), socket.create_connection(listener.getsockname(), timeout=0.2):
+            pass
+        accepted, _ = listener.accept()
+        with accepted:
+            accepted.sendall(b"welcome")
+            assert before.recv(100) == b"welcome"
+
+
+async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+    writer.write(b"GET / HTTP/1.1\r\nhost: test\r\n\r\n")
+    head = await reader.readuntil(b"\r\n\r\n")
+    await reader.readexactly(int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0]))
+    return head
+
+
+async def test_a_request_that_comes_with_the_end_is_answered() -> None:
+    async with serving(FastAPI()) as url:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+        assert b"connection: close" not in await ask(reader, writer)
+        asyncio.get_running_loop().call_later(0.05, writer.write, b"GET / HTTP/1.1\r\nhost: test\r\n\r\n")
+
+    assert b"404 Not Found" in await reader.read()
+    writer.close()
+
+
+async def test_the_last_response_asks_to_connect_anew() -> None:
+    async with serving(FastAPI()) as url:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+        await ask(reader, writer)
+        leaving.set()
+        try:
+            assert b"connection: close" in await ask(reader, writer)
+            assert await reader.read() == b""
+        finally:
+            leaving.clear()
+            writer.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "runs"),
+    [
+        ({}, "uvicorn.Server.run"),
+        ({"workers": 2}, "app.core.server.Workers.run"),
+        ({"reload": True}, "app.core.server.ChangeReload.run"),
+    ],
+)
+def test_each_way_to_serve_has_its_supervisor(
+    options: dict[str, Any], runs: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Mock()
+    monkeypatch.setattr(server, "_listeners", [])
+    monkeypatch.setattr(signal, "signal", Mock())
+    monkeypatch.setattr(runs, run)
+
+    serve(uvicorn.Config("app.main:create_app", factory=True, port=0, log_config=None, **options), 0)
+
+    run.assert_called_once()
+    assert len(server._listeners) == (not options)
