@@ -8,12 +8,15 @@ from fastapi.security import APIKeyHeader
 from app.api_keys import service
 from app.api_keys.models import ApiKey
 from app.core.access import ForbiddenError, UnauthorizedError
-from app.core.deps import Session
+from app.core.deps import ReadSession, Session
 
 _header = APIKeyHeader(name="X-API-Key", auto_error=False)
 
 
-async def current_key(session: Session, given: Annotated[str | None, Depends(_header)]) -> ApiKey:
+GivenKey = Annotated[str | None, Depends(_header)]
+
+
+async def current_key(session: Session, given: GivenKey) -> ApiKey:
     """Return the key that the caller has shown.
 
     Raises:
@@ -25,6 +28,17 @@ async def current_key(session: Session, given: Annotated[str | None, Depends(_he
 
 
 CurrentKey = Annotated[ApiKey, Depends(current_key)]
+
+
+async def reading_key(session: ReadSession, given: GivenKey) -> ApiKey:
+    """Return the key that the caller has shown, and give the connection back: the handler may take another one.
+
+    Raises:
+        UnauthorizedError: there is none, or it is not valid.
+    """
+    key = await current_key(session, given)
+    await session.close()
+    return key
 
 
 async def writing_key(key: CurrentKey) -> ApiKey:

@@ -10,12 +10,12 @@ from app.auth import service, tokens
 from app.auth.models import Role, User
 from app.auth.tokens import Claims, Use
 from app.core.access import ForbiddenError, UnauthorizedError
-from app.core.deps import Session
+from app.core.deps import ReadSession, Session
 
 _bearer = OAuth2PasswordBearer(tokenUrl="/api/v1/auth/token", refreshUrl="/api/v1/auth/refresh", auto_error=False)
 
 
-def current_claims(token: Annotated[str | None, Depends(_bearer)]) -> Claims:
+async def current_claims(token: Annotated[str | None, Depends(_bearer)]) -> Claims:
     """Return what the caller's access token says.
 
     Raises:
@@ -40,6 +40,17 @@ async def current_user(session: Session, claims: CurrentClaims) -> User:
 
 
 CurrentUser = Annotated[User, Depends(current_user)]
+
+
+async def reader(session: ReadSession, claims: CurrentClaims) -> User:
+    """Return whose access token it is, and give the connection back, since the handler may take one of another session.
+
+    Raises:
+        BadTokenError: the sign-in was ended, or the account deleted.
+    """
+    user = await service.authenticate(session, claims)
+    await session.close()
+    return user
 
 
 def at_least(role: Role) -> Callable[[User], Awaitable[User]]:

@@ -4,7 +4,7 @@ from fastapi import Depends
 from fastapi.params import Depends as Dependency
 from fastapi.routing import APIRoute
 
-from app.auth.deps import current_user, editor
+from app.auth.deps import editor, reader
 from app.core.access import is_open, only_reads
 
 OURS = frozenset({"auth", "users"})
@@ -15,4 +15,4 @@ def guard(route: APIRoute) -> list[Dependency]:
     """Return what a request to `route` has to pass."""
     if is_open(route) or not OURS.isdisjoint(route.tags):
         return []
-    return [Depends(current_user) if only_reads(route) else Depends(editor)]
+    return [Depends(reader) if only_reads(route) else Depends(editor)]

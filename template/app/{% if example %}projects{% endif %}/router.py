@@ -4,7 +4,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Request, Response, status
 
-from app.core.deps import Session
+from app.core.deps import ReadSession, Session
 from app.core.openapi import problems
 from app.core.pagination import Page, PageQuery
 from app.projects import service
@@ -22,13 +22,13 @@ async def create_project(session: Session, new: ProjectCreate, request: Request,
 
 
 @router.get("")
-async def list_projects(session: Session, page: PageQuery) -> Page[ProjectRead]:
+async def list_projects(session: ReadSession, page: PageQuery) -> Page[ProjectRead]:
     """List the projects, newest first."""
     return Page[ProjectRead].model_validate(await service.list_projects(session, page))
 
 
 @router.get("/{project_id}")
-async def get_project(session: Session, project_id: UUID) -> ProjectRead:
+async def get_project(session: ReadSession, project_id: UUID) -> ProjectRead:
     """Return one project."""
     return ProjectRead.model_validate(await service.get_project(session, project_id))
 

@@ -9,13 +9,13 @@ from app.files.config import FileSettings
 from app.files.storage import Storage
 
 
-def get_storage(request: Request) -> Storage:
+async def get_storage(request: Request) -> Storage:
     """Return the storage that the application was started with."""
     storage: Storage = request.app.state.storage
     return storage
 
 
-def get_file_settings(request: Request) -> FileSettings:
+async def get_file_settings(request: Request) -> FileSettings:
     """Return the settings that the application was started with."""
     settings: FileSettings = request.app.state.file_settings
     return settings

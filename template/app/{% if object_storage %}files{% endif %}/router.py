@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, HTTPException, Request, Response, status
 from fastapi.responses import RedirectResponse
 from starlette.requests import ClientDisconnect
 
-from app.core.deps import Session
+from app.core.deps import ReadSession
 from app.core.middleware import allow_body
 from app.core.openapi import problems
 from app.files import service
@@ -28,7 +28,7 @@ async def upload_file(
     storage: CurrentStorage, settings: CurrentFileSettings, request: Request, response: Response
 ) -> FileRead:
     """Upload a file, as the part `file` of a form."""
-    allow_body(request, settings.max_upload_bytes + MOST_AROUND)
+    allow_body(request, settings.max_upload_bytes + MOST_AROUND, settings.upload_timeout)
     form = FileForm(request.headers.get("content-type", ""), request.stream())
     try:
         file = await service.upload(storage, form, settings)
@@ -39,13 +39,13 @@ async def upload_file(
 
 
 @router.get("/{file_id}")
-async def get_file(session: Session, file_id: UUID) -> FileRead:
+async def get_file(session: ReadSession, file_id: UUID) -> FileRead:
     """Return what is known of a file."""
     return FileRead.model_validate(await service.get_file(session, file_id))
 
 
 @router.get("/{file_id}/content", status_code=status.HTTP_307_TEMPORARY_REDIRECT, response_class=RedirectResponse)
-async def get_file_content(session: Session, storage: CurrentStorage, file_id: UUID) -> RedirectResponse:
+async def get_file_content(session: ReadSession, storage: CurrentStorage, file_id: UUID) -> RedirectResponse:
     """Redirect to the content: a URL at the storage that works for a minute, for whoever has it."""
     file = await service.get_file(session, file_id)
     return RedirectResponse(await storage.link(str(file.id)), headers={"Cache-Control": "no-store"})
