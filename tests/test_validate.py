@@ -15,6 +15,8 @@ GOOD = f"def test_it(record_property):\n{EVERY_KIND}\n"
 NOT_NOTED = "def test_it():\n    pass\n"
 BAD = f"{GOOD}    assert False, '<script>'\n"
 BROKEN = "import nothing_of_that_name\n"
+EMPTY = ""
+ONE_MISSING = GOOD.replace("record_property('drill'", "print('drill'")
 
 
 def run(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -42,13 +44,17 @@ def test_all_is_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "http" not in page
 
 
-@pytest.mark.parametrize("text", [BAD, BROKEN])
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [(BAD, "test_it.py::test_it"), (BROKEN, "test_it"), (EMPTY, "FAILED Rendering")],
+)
 def test_what_fails_is_named(
-    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    text: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(text, tmp_path, monkeypatch) == validate.FAILED
 
-    assert "FAILED" in capsys.readouterr().out
+    (failed,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("FAILED ")]
+    assert name in failed
     assert report(tmp_path)["outcome"] == "failed"
     page = (tmp_path / "report" / "report.html").read_text()
     assert "What failed" in page
@@ -62,6 +68,13 @@ def test_a_run_that_proves_nothing_fails(
     assert "This proves nothing: there were no sets of answers rendered and no " in capsys.readouterr().err
 
 
+def test_a_run_without_one_kind_fails_and_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(ONE_MISSING, tmp_path, monkeypatch) == validate.NOTHING_RAN
+    assert "This proves nothing: there were no drills.\n" in capsys.readouterr().err
+
+
 def test_a_single_stage_need_not_have_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run(NOT_NOTED, tmp_path, monkeypatch, "--only=Rendering") == 0
 
@@ -71,7 +84,10 @@ def test_a_stage_that_does_not_exist_is_refused(tmp_path: Path, monkeypatch: pyt
         run(GOOD, tmp_path, monkeypatch, "--only=Nothing")
 
 
-@pytest.mark.parametrize(("text", "code"), [(GOOD, 0), (NOT_NOTED, validate.NOTHING_RAN), (BAD, 1)])
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [(GOOD, 0), (NOT_NOTED, validate.NOTHING_RAN), (ONE_MISSING, validate.NOTHING_RAN), (BAD, 1)],
+)
 def test_make_test_fails_if_nothing_of_a_kind_ran(text: str, code: int, tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text(text)
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
