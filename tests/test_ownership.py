@@ -1,5 +1,6 @@
 """Whether ownership.yml is right: against all renders, and against what copier.yml does with it."""
 
+import re
 import runpy
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,11 @@ def test_a_path_is_missing_only_where_its_feature_is_off(renders: dict[str, Path
 def test_every_entry_is_about_something(renders: dict[str, Path]) -> None:
     entries = {entry_of(path) for project in renders.values() for path in contents(project)}
     assert {entry.path for entry in ENTRIES} - {entry.path for entry in entries} == set()
+
+
+def test_a_path_that_is_in_no_entry_is_nobodys() -> None:
+    with pytest.raises(KeyError, match=re.escape("does not say whose app/stranger.py is")):
+        entry_of("app/stranger.py")
 
 
 def test_a_path_has_one_entry() -> None:

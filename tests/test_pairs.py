@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.answers import PAIRS, Answers
+from tests.answers import PAIRS, RENDERS, Answers
 from tests.pairs import choices, pairwise
 from tests.template import QUESTIONS
 
@@ -18,6 +18,7 @@ def missing_pairs(answers: dict[str, list[Any]], rows: list[Answers]) -> set[tup
 
 def test_every_two_answers_are_rendered_together() -> None:
     assert missing_pairs(choices(QUESTIONS), list(PAIRS.values())) == set()
+    assert PAIRS.items() <= RENDERS.items()
     assert all(row.keys() == QUESTIONS.keys() for row in PAIRS.values())
 
 

@@ -41,13 +41,15 @@ def test_ruff_would_format_nothing_in_any_render(renders: dict[str, Path]) -> No
 
 
 def test_ruff_is_really_asked_about_the_renders(tmp_path: Path, renders: dict[str, Path]) -> None:
-    project = tmp_path / "defaults" / "my-service"
-    project.mkdir(parents=True)
-    (project / "ruff.toml").write_bytes((renders["defaults"] / "ruff.toml").read_bytes())
-    (project / "wrong.py").write_text("import os\nx=1\n")
+    projects = {name: tmp_path / name / "my-service" for name in ("first", "last")}
+    for name, project in projects.items():
+        project.mkdir(parents=True)
+        (project / "ruff.toml").write_bytes((renders["defaults"] / "ruff.toml").read_bytes())
+        (project / f"{name}.py").write_text("import os\nx=1\n")
 
-    assert "F401" in ruff({"defaults": project}, "check")
-    assert "wrong.py" in ruff({"defaults": project}, "format", "--check")
+    complaints = ruff(projects, "check"), ruff(projects, "format", "--check")
+    assert "F401" in complaints[0]
+    assert all(f"{name}.py" in complaint for complaint in complaints for name in projects)
 
 
 def test_every_file_ends_with_one_newline(a_render: Path) -> None:

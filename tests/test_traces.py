@@ -76,6 +76,18 @@ def test_a_feature_that_is_on_has_its_words(feature: str, renders: dict[str, Pat
             assert len(traces(feature, project)) >= 5
 
 
+@pytest.mark.parametrize(
+    ("feature", "line"),
+    [
+        ("credentials", "Whoever has the credentials may do so."),
+        ("forms", '  "python-multipart>=0.0.20",'),
+    ],
+)
+def test_words_that_not_every_render_with_the_feature_has_are_found(feature: str, line: str, tmp_path: Path) -> None:
+    (tmp_path / "page.md").write_text(f"{line}\nNothing.\n")
+    assert traces(feature, tmp_path) == [f"page.md: {line.strip()}"]
+
+
 def test_every_feature_is_on_in_one_render_and_off_in_another(renders: dict[str, Path]) -> None:
     on = [features(project) for project in renders.values()]
     assert set.union(*on) == set(TRACES)
