@@ -26,6 +26,20 @@ def assert_green(done: subprocess.CompletedProcess[str]) -> None:
     assert not re.search(r"\d+ (skipped|xfailed|xpassed|error|warning)", done.stdout), done.stdout
 
 
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (1, "30 passed"),
+        (0, ""),
+        (0, "20 passed"),
+        *((0, f"30 passed, 1 {word}") for word in ("skipped", "xfailed", "xpassed", "error", "warning")),
+    ],
+)
+def test_a_suite_that_proves_nothing_is_not_green(code: int, said: str) -> None:
+    with pytest.raises(AssertionError):
+        assert_green(subprocess.CompletedProcess([], code, said, ""))
+
+
 def test_everything_a_pull_request_needs_is_green_twice_in_different_orders(service: Service) -> None:
     for seed in ("1", "4711"):
         assert_green(service.make("check", PYTEST_ADDOPTS=f"--randomly-seed={seed}"))
