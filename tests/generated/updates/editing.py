@@ -20,6 +20,7 @@ class Edit(Change):
 
     since: str = EVERY_RELEASE
     uv: list[str] = field(default_factory=list)
+    idle: bool = False
 
     def promised(self, release: str) -> bool:
         """Say whether a project of a release may be edited like this."""
@@ -49,4 +50,5 @@ def make_edit(service: Service, name: str, answers: Answers) -> None:
         assert done.returncode == 0, done.stderr
     edit.make(project, answers)
     git(project, "add", "--all")
+    assert edit.idle or git(project, "diff", "--cached", "--name-only"), f"{name} has changed nothing"
     git(project, "commit", "--quiet", "--allow-empty", "--message", name)

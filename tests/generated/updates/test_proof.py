@@ -1,6 +1,8 @@
 """Whatever people do to their projects, an update applies without a conflict, loses nothing, and the suite is green."""
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import yaml
@@ -9,7 +11,7 @@ from tests.answers import EVERYTHING, Answers
 from tests.generated.test_checks import assert_green
 from tests.generated.updates.conftest import MakeProject, Update
 from tests.generated.updates.editing import EDITS
-from tests.generated.updates.project import FreshRender, answers_of, commit
+from tests.generated.updates.project import FreshRender, answers_of, commit, files_of
 from tests.template import RELEASES, ROOT, git
 
 REPRESENTATIVE: dict[str, Answers] = {
@@ -28,14 +30,36 @@ def known_answers(release: str, answers: Answers) -> Answers:
     return {question: answer for question, answer in answers.items() if question in asked}
 
 
+def left_out(name: str) -> str:
+    """Return which of the exclusive edits is not made where the answers have this name."""
+    return EXCLUSIVE[list(REPRESENTATIVE).index(name) % 2]
+
+
 def projects() -> Iterator[tuple[str, str]]:
-    """Yield each release with the names of the answers that make a difference to it."""
+    """Yield each release with the names of the answers, and of what is left out, that make a difference to it."""
     for release in RELEASES:
-        different = {repr(known_answers(release, answers)): name for name, answers in reversed(REPRESENTATIVE.items())}
+        different = {
+            (repr(known_answers(release, answers)), answers["example"] and left_out(name)): name
+            for name, answers in reversed(REPRESENTATIVE.items())
+        }
         yield from ((release, name) for name in reversed(different.values()))
 
 
 PROJECTS = list(projects())
+
+
+def edits_of(release: str, name: str, answers: Answers) -> list[str]:
+    """Return what is done to a project that a release rendered with these answers, one of REPRESENTATIVE."""
+    return [edit for edit in EDITS if EDITS[edit].fits(release, answers) and edit != left_out(name)]
+
+
+def test_every_edit_is_made_in_one_of_the_projects_of_every_release_that_promises_it() -> None:
+    made = {
+        (release, edit)
+        for release, name in PROJECTS
+        for edit in edits_of(release, name, {"ci": "none"} | known_answers(release, REPRESENTATIVE[name]))
+    }
+    assert made == {(release, edit) for release in RELEASES for edit in EDITS if EDITS[edit].promised(release)}
 
 
 @pytest.mark.parametrize(("release", "name"), PROJECTS)
@@ -44,9 +68,7 @@ def test_an_update_of_an_edited_project_loses_nothing_and_is_green(
 ) -> None:
     project = make_project(release, **known_answers(release, REPRESENTATIVE[name]))
     answers = {"ci": "none"} | answers_of(project.path)
-    left_out = EXCLUSIVE[list(REPRESENTATIVE).index(name) % 2]
-    edits = [edit for edit in EDITS if EDITS[edit].fits(release, answers) and edit != left_out]
-    project.edit(*edits)
+    project.edit(*edits_of(release, name, answers))
 
     update(project, release)
 
@@ -66,3 +88,54 @@ def test_an_update_of_an_unedited_project_makes_a_fresh_render_of_it(
     update(project, release)
 
     project.assert_nothing_lost(fresh_render)
+
+
+ROUTER, MIGRATION = "app/health/router.py", "alembic/versions/0001_projects_and_tasks.py"
+MIGRATION_OF_ITS_OWN = """revision = "1"\ndown_revision = None\n"""
+
+
+def put(project: Path, files: dict[str, str | None]) -> None:
+    """Write files; None deletes one."""
+    for path, text in files.items():
+        if text is None:
+            (project / path).unlink()
+        else:
+            (project / path).write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("edited", "updated", "complaint"),
+    [
+        ({ROUTER: "ours\n"}, {ROUTER: "theirs\n"}, f"{ROUTER} lost the line 'ours'"),
+        ({ROUTER: "ours\n"}, {ROUTER: "ours\nfrom fastapi import APIRouter\n"}, f"{ROUTER} has the line "),
+        ({ROUTER: "ours\n"}, {ROUTER: None}, f"{ROUTER} was edited and is gone"),
+        ({ROUTER: None}, {ROUTER: "theirs\n"}, f"{ROUTER} was deleted and came back"),
+        ({"own.py": "ours\n"}, {"own.py": None}, "own.py was edited and is gone"),
+        ({}, {ROUTER: "theirs\n"}, f"{ROUTER} differs, compared with a fresh render"),
+        ({}, {ROUTER: None}, f"{ROUTER} is missing, compared with a fresh render"),
+        ({}, {"app/health/left.py": "theirs\n"}, "app/health/left.py is left, compared with a fresh render"),
+        ({}, {"README.md": "theirs\n"}, "README.md is the project's own and was changed"),
+        ({}, {MIGRATION: MIGRATION_OF_ITS_OWN}, f"{MIGRATION} is the project's own and was changed"),
+        ({}, {MIGRATION: None}, f"{MIGRATION} is a migration and is gone"),
+        ({}, {"alembic/versions/1.py": MIGRATION_OF_ITS_OWN}, "the migrations have the heads ["),
+        ({}, {f"{ROUTER}.rej": "ours\n"}, f"{ROUTER}.rej was left behind"),
+        ({ROUTER: "ours\n"}, {ROUTER: "<<<<<<< before\nours\n"}, f"{ROUTER} has conflict markers"),
+    ],
+)
+def test_what_an_update_may_not_do_is_noticed(
+    edited: dict[str, str | None],
+    updated: dict[str, str | None],
+    complaint: str,
+    make_project: MakeProject,
+    fresh_render: FreshRender,
+) -> None:
+    project = make_project()
+    put(project.path, edited)
+    commit(project.path, "Edit")
+    project.edited = files_of(project.path)
+    project.assert_nothing_lost(fresh_render)
+
+    put(project.path, updated)
+
+    with pytest.raises(AssertionError, match=re.escape(complaint)):
+        project.assert_nothing_lost(fresh_render)
