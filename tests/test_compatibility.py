@@ -156,6 +156,7 @@ def compare(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Compare
                 found.pairs.append(Pair(answers, then, render_now(answers)))
             except (ValueError, CopierError) as error:
                 found.refused.setdefault(str(error), answers)
+        assert found.pairs, f"nothing of {release} was compared"
         return found
 
     return compare
