@@ -23,4 +23,4 @@ Session = Annotated[AsyncSession, Depends(get_db, scope="function")]
 
 # For a request that only reads. Two of its queries may see different states, as they may in any transaction that is not
 # REPEATABLE READ; what it changes is refused.
-ReadSession = Annotated[AsyncSession, Depends(get_read_db, scope="function")]
+ReadSession = Annotated[AsyncSession, Depends(get_read_db)]

@@ -1,17 +1,14 @@
-"""A session that only reads: each query is on its own, and what it changes is refused."""
-
-from contextlib import asynccontextmanager
+"""A session that only reads: each query is on its own, and nothing is stored."""
 
 import pytest
 from sqlalchemy import func, select
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from app.core.config import Settings
 from app.core.db import ReadSessionLocal, bind_engine, create_engine, get_read_db
 from tests.harness.isolation import Isolation
 from tests.integration.harness.notes import Note
-
-reading = asynccontextmanager(get_read_db)
 
 
 async def moments(session: AsyncSession) -> list[object]:
@@ -21,24 +18,39 @@ async def moments(session: AsyncSession) -> list[object]:
 
 @pytest.mark.real_db
 async def test_its_queries_are_transactions_of_their_own(isolation: Isolation) -> None:
-    async with reading() as session:
-        first, second = await moments(session)
+    first, second = await moments(await get_read_db())
 
     assert first != second
 
 
-@pytest.mark.real_db
-async def test_behind_pgbouncer_they_are_not(isolation: Isolation, settings: Settings) -> None:
+@pytest.mark.parametrize(("is_between", "isolation_level"), [(False, "AUTOCOMMIT"), (True, None)])
+async def test_behind_pgbouncer_they_have_a_transaction(
+    settings: Settings, is_between: bool, isolation_level: str | None
+) -> None:
     """It would give each message of a query to another server connection."""
-    url = isolation.databases.url(isolation.database).render_as_string(hide_password=False)
-    engine = create_engine(settings.model_copy(update={"database_url": url, "db_behind_pgbouncer": True}))
-    async with bind_engine(engine), ReadSessionLocal() as session:
-        first, second = await moments(session)
+    engine = create_engine(settings.model_copy(update={"db_behind_pgbouncer": is_between}))
 
-    assert first == second
+    async with bind_engine(engine):
+        bind = ReadSessionLocal().bind
+
+    assert isinstance(bind, AsyncEngine)
+    assert bind.get_execution_options().get("isolation_level") == isolation_level
 
 
-async def test_what_it_changes_is_refused(isolation: Isolation) -> None:
+@pytest.mark.real_db
+async def test_each_query_gives_its_connection_back(isolation: Isolation, test_engine: AsyncEngine) -> None:
+    session = await get_read_db()
+
+    await session.execute(select(1))
+    await session.scalar(select(1))
+    await session.scalars(select(1))
+
+    assert isinstance(test_engine.pool, AsyncAdaptedQueuePool)
+    assert test_engine.pool.checkedout() == 0
+
+
+async def test_it_stores_nothing() -> None:
+    session = await get_read_db()
+
     with pytest.raises(RuntimeError, match="ReadSession stores nothing"):
-        async with reading() as session:
-            session.add(Note(line="lost"))
+        session.add(Note(line="lost"))
