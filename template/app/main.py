@@ -1,5 +1,6 @@
 """The composition root: everything the service is made of, put together in one place."""
 
+import gc
 import tomllib
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -11,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.core.config import Settings, load
 from app.core.db import bind_engine, create_engine
-from app.core.discovery import guarded, lifespans, load_models, routers, sections
+from app.core.discovery import include, lifespans, load_models, routers, sections
 from app.core.errors import install_error_handlers
 from app.core.middleware import (
     AccessLogMiddleware,
@@ -44,6 +45,8 @@ def create_app(settings: Settings | None = None, engine: AsyncEngine | None = No
             app.state.engine = await features.enter_async_context(bind_engine(engine or create_engine(settings)))
             for feature in lifespans():
                 await features.enter_async_context(feature(app))
+            if settings.environment != "test":
+                gc.freeze()  # What is there by now stays: it need not be searched for garbage while requests wait.
             yield
 
     app = DocumentedAPI(
@@ -59,7 +62,7 @@ def create_app(settings: Settings | None = None, engine: AsyncEngine | None = No
     install_error_handlers(app)
     _add_middleware(app, settings)
     for router in routers():
-        app.include_router(guarded(router))
+        include(app, router)
     return app
 
 

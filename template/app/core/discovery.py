@@ -43,13 +43,12 @@ def routers() -> Iterator[APIRouter]:
         yield module.router
 
 
-def guarded(router: APIRouter) -> APIRouter:
-    """Return the routes of `router`, each with the dependencies that every `guard.py` wants it to have."""
+def include(app: FastAPI, router: APIRouter) -> None:
+    """Add the routes of `router` to `app`, each with the dependencies that every `guard.py` wants it to have."""
     guards = [module.guard for module in feature_modules("guard")]
-    result = APIRouter()
+    # Not one router within another: FastAPI goes through the routes twice at each level, for each request.
     for dependencies, routes in groupby(router.routes, lambda route: [d for guard in guards for d in guard(route)]):
-        result.include_router(APIRouter(routes=list(routes)), dependencies=dependencies)
-    return result
+        app.include_router(APIRouter(routes=list(routes)), dependencies=dependencies)
 
 
 def sections() -> Iterator[type[Section]]:

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from fastapi import APIRouter, Request, Response, status
+from fastapi import APIRouter, Response, status
 
 from app.core.deps import ReadSession, Session
 from app.core.openapi import problems
@@ -14,10 +14,10 @@ router = APIRouter(prefix="/api/v1/projects", tags=["projects"])
 
 
 @router.post("", status_code=status.HTTP_201_CREATED, responses=problems(409))
-async def create_project(session: Session, new: ProjectCreate, request: Request, response: Response) -> ProjectRead:
+async def create_project(session: Session, new: ProjectCreate, response: Response) -> ProjectRead:
     """Create a project. Its name must be free."""
     project = await service.create_project(session, new)
-    response.headers["Location"] = str(request.app.url_path_for("get_project", project_id=project.id))
+    response.headers["Location"] = f"{router.prefix}/{project.id}"
     return ProjectRead.model_validate(project)
 
 
