@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import sys
 import tempfile
 from collections.abc import AsyncGenerator
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import httpx
 
+from dev.ports import free_port
 from tests.harness.server import PROJECT
 
 STARTING = 60
@@ -49,13 +49,6 @@ class Service:
             while not await self.is_ready():
                 assert self.process.returncode is None, self.said()
                 await asyncio.sleep(0.05)
-
-
-def free_port() -> int:
-    """Return a port of the loopback interface that nobody uses."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @asynccontextmanager

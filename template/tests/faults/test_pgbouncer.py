@@ -12,9 +12,9 @@ import pytest
 from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from dev.ports import free_port
 from dev.postgres import Account
 from tests.faults.ledger import Ledger, keeping_ledger
-from tests.faults.processes import free_port
 from tests.harness.isolation import Isolation
 from tests.harness.server import connect_arguments
 
