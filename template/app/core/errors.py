@@ -7,7 +7,7 @@ are recognised by SQLSTATE, PostgreSQL's manual, appendix "PostgreSQL Error Code
 import logging
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from http import HTTPStatus
+from http import HTTPMethod, HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm.exc import StaleDataError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from app.core.logging import request_id
 
@@ -159,7 +160,17 @@ def install_error_handlers(app: FastAPI) -> None:
 
 
 async def _handle_http(request: Request, error: HTTPException) -> ProblemResponse:
-    return problem_response(request.url.path, error.status_code, f"{error.detail}", headers=error.headers)
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(_allowed_methods(request))
+    return problem_response(request.url.path, error.status_code, f"{error.detail}", headers=headers)
+
+
+def _allowed_methods(request: Request) -> list[str]:
+    # The router names those of the first route with this path, but each method of a resource has a route of its own.
+    scopes = [dict(request.scope, method=method.value) for method in HTTPMethod]
+    routes = request.app.routes
+    return [scope["method"] for scope in scopes if any(route.matches(scope)[0] is Match.FULL for route in routes)]
 
 
 async def _handle_validation(request: Request, error: RequestValidationError) -> ProblemResponse:

@@ -66,6 +66,11 @@ async def make_thing(thing: Thing) -> Thing:
     return thing
 
 
+@router.get("/things")
+async def list_things() -> list[Thing]:
+    return []
+
+
 @router.post("/large")
 async def take_more(request: Request) -> int:
     allow_body(request, 200)
@@ -144,10 +149,20 @@ async def test_an_unknown_path(client: httpx.AsyncClient) -> None:
 
 
 async def test_a_method_that_is_not_allowed(client: httpx.AsyncClient) -> None:
-    response = await client.delete("/problems/things")
+    response = await client.delete("/problems/large")
 
     assert_problem(response, 405)
     assert response.headers["allow"] == "POST"
+
+
+@pytest.mark.parametrize("method", ["DELETE", "HEAD", "OPTIONS", "TRACE", "QUERY"])
+async def test_all_methods_of_a_resource_are_named_to_whoever_tries_another(
+    client: httpx.AsyncClient, method: str
+) -> None:
+    response = await client.request(method, "/problems/things")
+
+    assert response.status_code == 405
+    assert response.headers["allow"] == "GET, POST"
 
 
 @pytest.mark.parametrize(
