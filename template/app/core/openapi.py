@@ -12,6 +12,13 @@ from app.core.errors import Problem, ProblemResponse, ValidationProblem
 READING = ("get", "head", "options")
 FASTAPI_ERROR_SCHEMAS = ("HTTPValidationError", "ValidationError")
 
+PROBLEM_HEADERS = {
+    HTTPStatus.METHOD_NOT_ALLOWED: "Allow",
+    HTTPStatus.TOO_MANY_REQUESTS: "Retry-After",
+    HTTPStatus.SERVICE_UNAVAILABLE: "Retry-After",
+}
+"""The header that comes with every error of a status."""
+
 
 def operation_id(route: APIRoute) -> str:
     """Name an operation after its function, which must therefore be the only one of that name."""
@@ -21,6 +28,11 @@ def operation_id(route: APIRoute) -> str:
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Declare errors of one route, beyond those that `DocumentedAPI` declares by itself: `responses=problems(410)`."""
     return {status: _problem(status) for status in statuses}
+
+
+def located(status: int = HTTPStatus.CREATED) -> dict[int | str, dict[str, Any]]:
+    """Declare that a response says in `Location` where to go: `responses=located() | problems(410)`."""
+    return {int(status): {"headers": {"Location": _header("uri-reference")}}}
 
 
 class DocumentedAPI(FastAPI):
@@ -50,7 +62,7 @@ def _declare_problems(method: str, path: str, operation: dict[str, Any]) -> None
     if "{" in path:
         statuses.append(404)
     if "requestBody" in operation:
-        statuses += [408, 413]
+        statuses += [400, 408, 413]
     if "422" in responses:
         statuses.append(422)
     if operation.get("security"):
@@ -61,7 +73,14 @@ def _declare_problems(method: str, path: str, operation: dict[str, Any]) -> None
 def _problem(status: int) -> dict[str, Any]:
     schema = ValidationProblem if status == HTTPStatus.UNPROCESSABLE_ENTITY else Problem
     reference = {"$ref": f"#/components/schemas/{schema.__name__}"}
-    return {
+    response: dict[str, Any] = {
         "description": HTTPStatus(status).phrase,
         "content": {ProblemResponse.media_type: {"schema": reference}},
     }
+    if header := PROBLEM_HEADERS.get(HTTPStatus(status)):
+        response["headers"] = {header: _header()}
+    return response
+
+
+def _header(form: str | None = None) -> dict[str, Any]:
+    return {"required": True, "schema": {"type": "string"} | ({"format": form} if form else {})}

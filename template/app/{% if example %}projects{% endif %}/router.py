@@ -5,7 +5,7 @@ from uuid import UUID
 from fastapi import APIRouter, Response, status
 
 from app.core.deps import ReadSession, Session
-from app.core.openapi import problems
+from app.core.openapi import located, problems
 from app.core.pagination import Page, PageQuery
 from app.projects import service
 from app.projects.schemas import ProjectCreate, ProjectRead, ProjectUpdate
@@ -13,7 +13,7 @@ from app.projects.schemas import ProjectCreate, ProjectRead, ProjectUpdate
 router = APIRouter(prefix="/api/v1/projects", tags=["projects"])
 
 
-@router.post("", status_code=status.HTTP_201_CREATED, responses=problems(409))
+@router.post("", status_code=status.HTTP_201_CREATED, responses=located() | problems(409))
 async def create_project(session: Session, new: ProjectCreate, response: Response) -> ProjectRead:
     """Create a project. Its name must be free."""
     project = await service.create_project(session, new)

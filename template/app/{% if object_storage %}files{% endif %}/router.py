@@ -8,7 +8,7 @@ from starlette.requests import ClientDisconnect
 
 from app.core.deps import ReadSession
 from app.core.middleware import allow_body
-from app.core.openapi import problems
+from app.core.openapi import located, problems
 from app.files import service
 from app.files.deps import CurrentFileSettings, CurrentStorage, end_transaction
 from app.files.form import MOST_AROUND, FileForm
@@ -21,7 +21,7 @@ router = APIRouter(prefix="/api/v1/files", tags=["files"])
     "",
     status_code=status.HTTP_201_CREATED,
     dependencies=[Depends(end_transaction)],
-    responses=problems(400, 408, 415, 422),
+    responses=located() | problems(400, 408, 415, 422),
     openapi_extra=UPLOAD_FORM,
 )
 async def upload_file(
@@ -44,7 +44,12 @@ async def get_file(session: ReadSession, file_id: UUID) -> FileRead:
     return FileRead.model_validate(await service.get_file(session, file_id))
 
 
-@router.get("/{file_id}/content", status_code=status.HTTP_307_TEMPORARY_REDIRECT, response_class=RedirectResponse)
+@router.get(
+    "/{file_id}/content",
+    status_code=status.HTTP_307_TEMPORARY_REDIRECT,
+    response_class=RedirectResponse,
+    responses=located(status.HTTP_307_TEMPORARY_REDIRECT),
+)
 async def get_file_content(session: ReadSession, storage: CurrentStorage, file_id: UUID) -> RedirectResponse:
     """Redirect to the content: a URL at the storage that works for a minute, for whoever has it."""
     file = await service.get_file(session, file_id)

@@ -26,6 +26,7 @@ UPLOAD_FORM: dict[str, Any] = {
                 "schema": {
                     "type": "object",
                     "required": ["file"],
+                    "additionalProperties": False,
                     "properties": {"file": {"type": "string", "contentMediaType": "application/octet-stream"}},
                 }
             }

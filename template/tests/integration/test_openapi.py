@@ -39,7 +39,7 @@ def test_each_operation_declares_its_errors(document: dict[str, Any]) -> None:
         expected = {"405", "500", "503"}
         expected |= {"404", "422"} if "{" in path else set()
         expected |= set() if method in ("get", "head", "options") else {"409"}
-        expected |= {"413", "422"} if "requestBody" in operation else set()
+        expected |= {"400", "413", "422"} if "requestBody" in operation else set()
         assert expected <= set(operation["responses"]), f"{method} {path}"
 
 
@@ -50,6 +50,28 @@ def test_each_error_is_a_problem_document(document: dict[str, Any]) -> None:
             schema = "ValidationProblem" if status == "422" else "Problem"
             reference = {"schema": {"$ref": f"#/components/schemas/{schema}"}}
             assert answer["content"] == {"application/problem+json": reference}, f"{method} {path} {status}"
+
+
+def test_each_error_declares_the_header_that_comes_with_it(document: dict[str, Any]) -> None:
+    declared = [
+        (status, name)
+        for _, _, operation in operations(document)
+        for status, answer in operation["responses"].items()
+        for name, header in answer.get("headers", {}).items()
+        if header["required"] and status >= "400"
+    ]
+    everywhere = len(operations(document))
+
+    assert declared.count(("405", "Allow")) == everywhere
+    assert declared.count(("503", "Retry-After")) == everywhere
+
+
+async def test_a_body_that_is_no_text_is_a_bad_request(client: httpx.AsyncClient, document: dict[str, Any]) -> None:
+    for path, method, operation in operations(document):
+        if "application/json" in operation.get("requestBody", {}).get("content", {}) and not operation.get("security"):
+            headers = {"content-type": "application/json"}
+            response = await client.request(method, path, content=b"\xff", headers=headers)
+            assert str(response.status_code) in operation["responses"], f"{method} {path}"
 
 
 def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
