@@ -4,9 +4,10 @@ Source: https://use-the-index-luke.com/no-offset
 """
 
 import base64
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Annotated, Generic, TypeVar
 from uuid import UUID
@@ -19,6 +20,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.core.errors import InvalidInputError
 from app.core.models import Entity
 
+CURSOR = re.compile(r"A[A-Za-z0-9_-]{31}")
+"""Whatever has this form names a position: 24 bytes in base64 for URLs, of which the first six bits are zero."""
+BEGINNING = datetime.min.replace(tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+
 EntityT = TypeVar("EntityT", bound=Entity)
 ItemT = TypeVar("ItemT")
 
@@ -27,7 +33,12 @@ class PageRequest(BaseModel):
     """The query parameters that ask for a page."""
 
     limit: int = Field(20, ge=1, le=100, description="How many items at the most.")
-    cursor: str | None = Field(None, max_length=100, description="The `next_cursor` of the page before.")
+    cursor: str | None = Field(
+        None,
+        max_length=100,
+        description="The `next_cursor` of the page before.",
+        json_schema_extra={"pattern": f"^{CURSOR.pattern}$"},
+    )
 
 
 PageQuery = Annotated[PageRequest, Query()]
@@ -76,7 +87,8 @@ def _newest_first(statement: Select[EntityT], model: type[EntityT]) -> Select[En
 
 def encode_cursor(created_at: datetime, row_id: UUID) -> str:
     """Name a position in a list, in a form that fits into a URL and discourages building one by hand."""
-    return base64.urlsafe_b64encode(f"{created_at.isoformat()} {row_id}".encode()).decode()
+    microseconds = (created_at - BEGINNING) // MICROSECOND
+    return base64.urlsafe_b64encode(microseconds.to_bytes(8) + row_id.bytes).decode()
 
 
 def decode_cursor(cursor: str) -> tuple[datetime, UUID]:
@@ -85,13 +97,8 @@ def decode_cursor(cursor: str) -> tuple[datetime, UUID]:
     Raises:
         InvalidInputError: it is not a cursor.
     """
-    try:
-        text = base64.b64decode(cursor, altchars=b"-_", validate=True).decode("ascii")
-        created_at, row_id = text.rsplit(" ", 1)
-        moment = datetime.fromisoformat(created_at)
-        if moment.tzinfo is None:
-            raise ValueError("no time zone")
-        position = moment.astimezone(UTC), UUID(row_id)
-    except (ValueError, OverflowError) as error:
-        raise InvalidInputError("The cursor is not one that this list gave out.") from error
-    return position
+    if CURSOR.fullmatch(cursor) is None:
+        raise InvalidInputError("The cursor is not one that this list gave out.")
+    position = base64.urlsafe_b64decode(cursor)
+    # The 58 bits for microseconds reach to the year 9133, which both Python and PostgreSQL can name.
+    return BEGINNING + int.from_bytes(position[:8]) * MICROSECOND, UUID(bytes=position[8:])

@@ -1,13 +1,14 @@
 """Cursors: what goes in comes out, and everything else is refused politely."""
 
 import base64
+import re
 from datetime import UTC, datetime, timedelta, timezone
 from uuid import UUID, uuid4
 
 import pytest
 
 from app.core.errors import InvalidInputError
-from app.core.pagination import decode_cursor, encode_cursor
+from app.core.pagination import PageRequest, decode_cursor, encode_cursor
 
 
 @pytest.mark.parametrize(
@@ -22,6 +23,15 @@ def test_a_cursor_keeps_its_position(moment: datetime) -> None:
     row_id = uuid4()
 
     assert decode_cursor(encode_cursor(moment, row_id)) == (moment, row_id)
+
+
+@pytest.mark.parametrize("cursor", ["A" * 32, "A" + "_" * 31, "AOMHW2MjYAC6ypadTX5JAI8m_9eeDsgv"])
+def test_whatever_has_the_form_of_the_document_is_a_position(cursor: str) -> None:
+    pattern = PageRequest.model_json_schema()["properties"]["cursor"]["pattern"]
+    moment, row_id = decode_cursor(cursor)
+
+    assert re.search(pattern, cursor)
+    assert encode_cursor(moment, row_id) == cursor
 
 
 def encoded(text: str) -> str:
@@ -39,6 +49,9 @@ def encoded(text: str) -> str:
         encoded("2026-01-02T03:04:05+00:00 no-uuid"),
         encoded(f"0001-01-01T00:00:00+23:59 {UUID(int=0)}"),
         encoded(f"99999-01-02T03:04:05+00:00 {UUID(int=0)}"),
+        "B" + "A" * 31,
+        "A" * 31,
+        "A" * 33,
         base64.urlsafe_b64encode(b"\xff\xfe").decode(),
     ],
 )
