@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, StrictBool
 
 from app.core.schemas import Line, Readable
 
@@ -15,14 +15,14 @@ class TaskCreate(BaseModel):
     """A new task."""
 
     title: Title
-    done: bool = False
+    done: StrictBool = False
 
 
 class TaskUpdate(BaseModel):
     """Changes to a task. What is left out stays as it is, so the defaults are never used."""
 
     title: Title = Field(default_factory=str)
-    done: bool = Field(default_factory=bool)
+    done: StrictBool = Field(default_factory=bool)
 
 
 class TaskRead(Readable):
