@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import Depends
-from fastapi.security import OAuth2PasswordBearer
+from fastapi.security import HTTPBearer, OAuth2PasswordBearer
 
 from app.auth import service, tokens
 from app.auth.models import Role, User
@@ -13,9 +13,13 @@ from app.core.access import ForbiddenError, UnauthorizedError
 from app.core.deps import ReadSession, Session
 
 _bearer = OAuth2PasswordBearer(tokenUrl="/api/v1/auth/token", refreshUrl="/api/v1/auth/refresh", auto_error=False)
+# The same header, for the OpenAPI document: not everything that reads it can sign in by itself.
+_header = HTTPBearer(auto_error=False)
 
 
-async def current_claims(token: Annotated[str | None, Depends(_bearer)]) -> Claims:
+async def current_claims(
+    token: Annotated[str | None, Depends(_bearer)], _: Annotated[object, Depends(_header)]
+) -> Claims:
     """Return what the caller's access token says.
 
     Raises:

@@ -62,13 +62,14 @@ async def list_users(session: Session, _owner: Owner, page: PageQuery) -> Page[U
     return Page[UserRead].model_validate(await users.list_users(session, page))
 
 
-@router.patch("/users/{user_id}", tags=["users"], responses=problems(409))
+# Only what is an id is one: `/users/me` would be taken for one otherwise.
+@router.patch("/users/{user_id:uuid}", tags=["users"], responses=problems(409))
 async def update_user(session: Session, owner: Owner, user_id: UUID, changes: UserUpdate) -> UserRead:
     """Give an account another role. Only owners may, and not to themselves."""
     return UserRead.model_validate(await users.update_user(session, user_id, changes, owner))
 
 
-@router.delete("/users/{user_id}", tags=["users"], status_code=status.HTTP_204_NO_CONTENT, responses=problems(409))
+@router.delete("/users/{user_id:uuid}", tags=["users"], status_code=status.HTTP_204_NO_CONTENT, responses=problems(409))
 async def delete_user(session: Session, owner: Owner, user_id: UUID) -> None:
     """Delete an account. Only owners may, and not their own."""
     await users.delete_user(session, user_id, owner)

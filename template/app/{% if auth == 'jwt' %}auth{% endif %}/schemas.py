@@ -8,7 +8,7 @@ from fastapi import Form
 from pydantic import BaseModel, Field, SecretStr, StringConstraints
 
 from app.auth.models import Role
-from app.core.schemas import Readable
+from app.core.schemas import Readable, Text
 
 Username = Annotated[
     str,
@@ -16,14 +16,14 @@ Username = Annotated[
 ]
 """A name to sign in with, e-mail addresses included. Upper and lower case are the same."""
 NewPassword = Annotated[SecretStr, Field(min_length=12, max_length=200)]
-Password = Annotated[SecretStr, Field(max_length=200)]
+Password = Annotated[SecretStr, Field(min_length=1, max_length=200)]
 
 
 class PasswordForm(BaseModel):
     """The form that OAuth 2 asks a password with (RFC 6749, section 4.3.2)."""
 
     grant_type: Literal["password"] = "password"
-    username: Annotated[str, Field(max_length=100)]
+    username: Annotated[Text, Field(min_length=1, max_length=100)]
     password: Password
 
 
