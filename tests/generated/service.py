@@ -44,6 +44,8 @@ class Service:
     project: Path
     toolbox: Toolbox
     account: Account
+    patience: float = 240
+    """For how many seconds a target may run."""
 
     def environment(self, **variables: str) -> dict[str, str]:
         """Return the variables that its programs get."""
@@ -54,7 +56,7 @@ class Service:
 
     def make(self, target: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run one of its make targets."""
-        return run(["make", target], self.project, self.environment(**variables), self.account)
+        return run(["make", target], self.project, self.environment(**variables), self.account, self.patience)
 
     def pytest(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run its tests."""

@@ -148,13 +148,12 @@ def _give_up_connection(context: ExceptionContext) -> None:
     Raises:
         DatabaseUnavailableError: that is what happened.
     """
-    error = context.original_exception
+    error, connection = context.original_exception, context.connection
     if isinstance(error, OSError):  # Which a TimeoutError is: that of `command_timeout`.
         context.is_disconnect = True
-        if (
-            context.connection is not None and not context.connection.invalidated
-        ):  # Now: SQLAlchemy would say goodbye first, and wait for an answer.
-            context.connection.connection.driver_connection.terminate()  # type: ignore[union-attr]
+        if connection is not None and not connection.invalidated:
+            # Now: SQLAlchemy would say goodbye to the server first, and wait for an answer.
+            connection.connection.driver_connection.terminate()  # type: ignore[union-attr]
         raise DatabaseUnavailableError from error
 
 

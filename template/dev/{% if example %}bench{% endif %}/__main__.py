@@ -39,7 +39,7 @@ FILL = """
 """
 SERVICE, BARE, RAW = "the service", "bare route, SQLAlchemy", "bare route, asyncpg"
 REFERENCE = ("-m", "uvicorn", "--factory", "--no-access-log", "--log-level=warning", "--no-server-header", "--port")
-MEMORY_REQUESTS, MEMORY_STEPS = 240_000, 12
+MEMORY_STEPS = 12
 
 FIGURES = {
     ("read one", BARE): 0.90,
@@ -165,11 +165,11 @@ def measure(ports: dict[str, int], row: str, rounds: int, seconds: float) -> Ite
             yield Ratio(endpoint, reference, throughputs, [ours.p99 / theirs.p99 for ours, theirs in both])
 
 
-def memory(port: int, pid: int, row: str) -> Iterator[float]:
+def memory(port: int, pid: int, row: str, requests: int) -> Iterator[float]:
     """Yield how many MiB the service takes, as it goes through many requests."""
     for _ in range(MEMORY_STEPS):
         for path in (f"/api/v1/projects/{row}", "/api/v1/projects"):
-            share = MEMORY_REQUESTS // MEMORY_STEPS // 2
+            share = requests // MEMORY_STEPS // 2
             await_(put_load_on(port, get(path), connections=CONNECTIONS, requests=share))
         size = subprocess.run(["ps", "-o", "rss=", "-p", str(pid)], capture_output=True, check=True).stdout  # noqa: S607
         yield int(size) / 1024
@@ -201,8 +201,8 @@ def run(arguments: argparse.Namespace) -> int:
         ports = {name: free_port() for name in (SERVICE, BARE, RAW)}
         pid = stack.enter_context(server("-m", "app", database_url=url, port=ports[SERVICE]))
         if arguments.memory:
-            for number, size in enumerate(memory(ports[SERVICE], pid, row), start=1):
-                print(f"{number * MEMORY_REQUESTS // MEMORY_STEPS:9,} requests: {size:.1f} MiB", flush=True)
+            for number, size in enumerate(memory(ports[SERVICE], pid, row, arguments.requests), start=1):
+                print(f"{number * arguments.requests // MEMORY_STEPS:9,} requests: {size:.1f} MiB", flush=True)
             return 0
         for name, factory in ((BARE, "bare"), (RAW, "raw")):
             command = (*REFERENCE, str(ports[name]), f"dev.bench.references:{factory}")
@@ -220,6 +220,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=7, help="how often each server is asked")
     parser.add_argument("--seconds", type=float, default=2, help="for how long, each time")
     parser.add_argument("--memory", action="store_true", help="measure only whether memory grows")
+    parser.add_argument("--requests", type=int, default=240_000, help="how many, to measure memory")
     try:
         return run(parser.parse_args())
     except PostgresError as error:
