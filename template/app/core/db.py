@@ -93,8 +93,7 @@ async def bind_engine(engine: AsyncEngine) -> AsyncGenerator[AsyncEngine]:
     """Let the sessions use `engine` for the duration of the block, then close its connections."""
     before = AsyncSessionLocal.kw.get("bind"), ReadSessionLocal.kw.get("bind")
     AsyncSessionLocal.configure(bind=engine)
-    alone = engine.get_execution_options().get("reads_alone", True)
-    ReadSessionLocal.configure(bind=engine.execution_options(isolation_level="AUTOCOMMIT") if alone else engine)
+    ReadSessionLocal.configure(bind=engine.execution_options(isolation_level="AUTOCOMMIT"))
     try:
         yield engine
     finally:
@@ -134,9 +133,7 @@ def create_engine(settings: Settings) -> AsyncEngine:
             "lock_timeout": _milliseconds(settings.db_lock_timeout),
             "idle_in_transaction_session_timeout": _milliseconds(settings.db_idle_in_transaction_timeout),
         }
-    # What runs on its own has no transaction to keep its server connection for, not even until its next message.
-    options = {"reads_alone": not settings.db_behind_pgbouncer}
-    engine = create_async_engine(settings.database, connect_args=connect_args, execution_options=options, **pool)
+    engine = create_async_engine(settings.database, connect_args=connect_args, **pool)
     event.listen(engine.sync_engine, "handle_error", _give_up_connection)
     event.listen(engine.sync_engine, "checkout", _refuse_closed_connection)
     return engine

@@ -1,11 +1,24 @@
 """Types that schemas share."""
 
+import re
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints
+
+CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+def _refuse_control_characters(value: object) -> object:
+    # Some of them count as space, and would be dropped from the ends before anybody sees them.
+    if isinstance(value, str) and CONTROL.search(value):
+        raise ValueError("A line has no control characters.")
+    return value
+
 
 Line = Annotated[
-    str, StringConstraints(strip_whitespace=True, pattern=r"^[^\x00-\x1f\x7f]*[^\x00-\x20\x7f][^\x00-\x1f\x7f]*$")
+    str,
+    BeforeValidator(_refuse_control_characters),
+    StringConstraints(strip_whitespace=True, pattern=r"^[^\x00-\x1f\x7f]*[^\x00-\x20\x7f][^\x00-\x1f\x7f]*$"),
 ]
 """One line of text that is not blank; spaces around it are dropped."""
 

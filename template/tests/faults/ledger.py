@@ -27,11 +27,9 @@ TIME_OUTS: dict[str, Any] = {
     "db_lock_timeout": 0.5,
     "readiness_timeout": 1.0,
 }
-BOUND = (
-    TIME_OUTS["db_pool_timeout"]
-    + TIME_OUTS["db_connect_timeout"]
-    + (TIME_OUTS["db_statement_timeout"] + TIME_OUTS["db_connect_timeout"])  # until the driver gives up a statement
-)
+STATEMENT_BOUND = TIME_OUTS["db_statement_timeout"] + TIME_OUTS["db_connect_timeout"]
+"""After so many seconds the driver gives up a statement."""
+BOUND = TIME_OUTS["db_pool_timeout"] + TIME_OUTS["db_connect_timeout"] + STATEMENT_BOUND
 """After so many seconds every request has its answer, whatever the database does."""
 
 

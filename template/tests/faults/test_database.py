@@ -8,7 +8,7 @@ from itertools import count
 import httpx
 import pytest
 
-from tests.faults.ledger import Ledger
+from tests.faults.ledger import STATEMENT_BOUND, Ledger
 from tests.faults.proxy import Fault, Proxy, Stage
 
 pytestmark = pytest.mark.real_db
@@ -33,7 +33,8 @@ async def test_what_was_not_committed_is_not_acknowledged(
     await ledger.enter(1)
     proxy.once(stage, fault)
 
-    assert_unavailable(await ledger.enter(2))
+    async with asyncio.timeout(STATEMENT_BOUND + 1):
+        assert_unavailable(await ledger.enter(2))
 
     assert proxy.happened == {(stage, fault): 1}
     assert await ledger.recovers(3)

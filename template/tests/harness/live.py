@@ -13,7 +13,9 @@ from app.core.server import Connection
 @asynccontextmanager
 async def serving(app: ASGIApp) -> AsyncGenerator[str]:
     """Serve `app`, which is started already, on a free port of the loopback interface; yield its address."""
-    config = uvicorn.Config(app, port=0, http=Connection, lifespan="off", log_config=None, access_log=False)
+    config = uvicorn.Config(
+        app, port=0, http=Connection, lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=5
+    )
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve(), name="uvicorn")
     while not server.started:

@@ -5,8 +5,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
-from app.core.config import Settings
-from app.core.db import ReadSessionLocal, bind_engine, create_engine, get_read_db
+from app.core.db import get_read_db
 from tests.harness.isolation import Isolation
 from tests.integration.harness.notes import Note
 
@@ -21,20 +20,6 @@ async def test_its_queries_are_transactions_of_their_own(isolation: Isolation) -
     first, second = await moments(await get_read_db())
 
     assert first != second
-
-
-@pytest.mark.parametrize(("is_between", "isolation_level"), [(False, "AUTOCOMMIT"), (True, None)])
-async def test_behind_pgbouncer_they_have_a_transaction(
-    settings: Settings, is_between: bool, isolation_level: str | None
-) -> None:
-    """It would give each message of a query to another server connection."""
-    engine = create_engine(settings.model_copy(update={"db_behind_pgbouncer": is_between}))
-
-    async with bind_engine(engine):
-        bind = ReadSessionLocal().bind
-
-    assert isinstance(bind, AsyncEngine)
-    assert bind.get_execution_options().get("isolation_level") == isolation_level
 
 
 @pytest.mark.real_db

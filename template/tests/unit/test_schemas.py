@@ -13,7 +13,7 @@ def test_a_line_is_kept_without_the_spaces_around_it(given: str, kept: str) -> N
     assert LINE.validate_python(given) == kept
 
 
-@pytest.mark.parametrize("bad", ["", "   ", "\t\n", "a\nb", "a\x00b", "a\x7fb"])
+@pytest.mark.parametrize("bad", ["", "   ", "\t\n", "a\nb", "a\x00b", "a\x7fb", "\x1fa", "a\n"])
 def test_what_is_no_line_is_refused(bad: str) -> None:
     with pytest.raises(ValidationError):
         LINE.validate_python(bad)
