@@ -1,6 +1,5 @@
 """The composition root: everything the service is made of, put together in one place."""
 
-import gc
 import tomllib
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -22,7 +21,7 @@ from app.core.middleware import (
     UnhandledErrorMiddleware,
 )
 from app.core.openapi import DocumentedAPI, operation_id
-from app.core.server import leaving_on_sigterm
+from app.core.server import collect_less_garbage, leaving_on_sigterm
 
 PYPROJECT = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text(encoding="utf-8"))
 
@@ -46,7 +45,7 @@ def create_app(settings: Settings | None = None, engine: AsyncEngine | None = No
             for feature in lifespans():
                 await features.enter_async_context(feature(app))
             if settings.environment != "test":
-                gc.freeze()  # What is there by now stays: it need not be searched for garbage while requests wait.
+                collect_less_garbage()
             yield
 
     app = DocumentedAPI(

@@ -1,6 +1,7 @@
 """How the service leaves, step by step. `tests/faults/test_shutdown.py` has it do so under load."""
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -13,7 +14,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from app.core import server
-from app.core.server import leaving, leaving_on_sigterm, let_nobody_in, serve
+from app.core.server import collect_less_garbage, leaving, leaving_on_sigterm, let_nobody_in, serve
 from tests.harness.live import serving
 
 
@@ -119,6 +120,19 @@ async def test_the_last_response_asks_to_connect_anew() -> None:
         finally:
             leaving.clear()
             writer.close()
+
+
+def test_garbage_is_searched_for_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    freeze = Mock()
+    monkeypatch.setattr(gc, "freeze", freeze)
+    before = gc.get_threshold()
+    try:
+        collect_less_garbage()
+        assert gc.get_threshold()[0] > before[0]
+    finally:
+        gc.set_threshold(*before)
+
+    freeze.assert_called_once_with()
 
 
 @pytest.mark.parametrize(
