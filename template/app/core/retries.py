@@ -34,7 +34,9 @@ async def in_transaction(
     Raises:
         DBAPIError: it failed `attempts` times, which a request answers with a 503, or for another reason.
     """
-    for attempt in range(1, attempts + 1):
+    pause = FIRST_PAUSE
+    while True:
+        attempts -= 1
         try:
             async with AsyncSessionLocal() as session:
                 await session.connection(execution_options={"isolation_level": isolation})
@@ -42,7 +44,7 @@ async def in_transaction(
                 await session.commit()
                 return result
         except DBAPIError as error:
-            if sqlstate(error) not in {SERIALIZATION_FAILURE, DEADLOCK_DETECTED} or attempt == attempts:
+            if sqlstate(error) not in {SERIALIZATION_FAILURE, DEADLOCK_DETECTED} or attempts <= 0:
                 raise
-        await asyncio.sleep(random.uniform(0, FIRST_PAUSE * 2**attempt))  # noqa: S311 - no secret
-    raise AssertionError("at least one attempt is needed")
+        await asyncio.sleep(random.uniform(0, pause))  # noqa: S311 - no secret
+        pause *= 2

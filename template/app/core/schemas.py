@@ -15,10 +15,11 @@ def _refuse_control_characters(value: object) -> object:
     return value
 
 
+NO_CONTROL_CHARACTERS = BeforeValidator(_refuse_control_characters)
+"""Comes last in what is made of a `Line`: `Annotated[Line, Field(max_length=100), NO_CONTROL_CHARACTERS]`."""
+
 Line = Annotated[
-    str,
-    BeforeValidator(_refuse_control_characters),
-    StringConstraints(strip_whitespace=True, pattern=r"^[^\x00-\x1f\x7f]*[^\x00-\x20\x7f][^\x00-\x1f\x7f]*$"),
+    str, StringConstraints(strip_whitespace=True, pattern=r"^[^\x00-\x1f\x7f]*[^\x00-\x20\x7f][^\x00-\x1f\x7f]*$")
 ]
 """One line of text that is not blank; spaces around it are dropped."""
 

@@ -118,17 +118,17 @@ def leaving_on_sigterm(delay: float) -> Generator[None]:
         leaving.clear()
 
 
-def let_nobody_in(listener: socket) -> None:
+def let_nobody_in(listener: socket) -> bool:
     """Have the kernel ignore whoever asks for a connection from now on; those who have begun to are still let in.
 
     Closing a socket resets the connections that nobody has accepted yet, although their clients may have sent a
     request. After this, there are none of them in a moment. Whoever is ignored asks again, and is refused by then.
-    Other systems than Linux cannot do this.
+    Returns False where the kernel does not do this: other systems cannot, and some do not let everybody.
 
     Source: the Linux manual, socket(7), SO_ATTACH_FILTER; linux/filter.h.
     """
     if sys.platform != "linux":
-        return
+        return False
     instructions = [
         (0x30, 0, 0, FLAGS),  # load the byte with the flags
         (0x45, 0, 1, SYN),  # is it set? the next one, else the one after that
@@ -136,4 +136,10 @@ def let_nobody_in(listener: socket) -> None:
         (0x06, 0, 0, 0xFFFF),  # keep it
     ]
     program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *instruction) for instruction in instructions))
-    listener.setsockopt(SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HP", len(instructions), ctypes.addressof(program)))
+    try:
+        listener.setsockopt(
+            SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HP", len(instructions), ctypes.addressof(program))
+        )
+    except OSError:
+        return False
+    return True

@@ -6,9 +6,9 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from app.core.schemas import Line, Readable, Text
+from app.core.schemas import NO_CONTROL_CHARACTERS, Line, Readable, Text
 
-Name = Annotated[Line, Field(max_length=100, examples=["Apollo"])]
+Name = Annotated[Line, Field(max_length=100, examples=["Apollo"]), NO_CONTROL_CHARACTERS]
 Description = Annotated[Text, Field(max_length=2000, examples=["To the moon, and safely back."])]
 
 

@@ -6,9 +6,9 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field, StrictBool
 
-from app.core.schemas import Line, Readable
+from app.core.schemas import NO_CONTROL_CHARACTERS, Line, Readable
 
-Title = Annotated[Line, Field(max_length=200, examples=["Build a rocket"])]
+Title = Annotated[Line, Field(max_length=200, examples=["Build a rocket"]), NO_CONTROL_CHARACTERS]
 
 
 class TaskCreate(BaseModel):

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 from collections.abc import Generator
+from contextlib import nullcontext
 from typing import Any
 from unittest.mock import Mock
 
@@ -14,7 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from app.core import server
-from app.core.server import collect_less_garbage, leaving, leaving_on_sigterm, let_nobody_in, serve
+from app.core.server import Workers, collect_less_garbage, leaving, leaving_on_sigterm, let_nobody_in, serve
 from tests.harness.live import serving
 
 
@@ -79,17 +80,31 @@ async def test_the_door_is_closed_before_the_server_stops(
         await wait_for(stopped)
 
 
-@pytest.mark.skipif("sys.platform != 'linux'", reason="only Linux can close a door and serve those who are inside")
 def test_who_has_come_in_is_served_when_nobody_else_is_let_in(listener: socket.socket) -> None:
     listener.settimeout(5)
     with socket.create_connection(listener.getsockname()) as before:
-        let_nobody_in(listener)
-        with pytest.raises(TimeoutError), socket.create_connection(listener.getsockname(), timeout=0.2):
-            pass
+        closed = let_nobody_in(listener)
+        with nullcontext() if not closed else pytest.raises(TimeoutError):
+            socket.create_connection(listener.getsockname(), timeout=0.2).close()
         accepted, _ = listener.accept()
         with accepted:
             accepted.sendall(b"welcome")
             assert before.recv(100) == b"welcome"
+
+
+def test_the_workers_door_is_closed_when_they_leave(listener: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+    let_nobody_in = Mock()
+    monkeypatch.setattr(server, "let_nobody_in", let_nobody_in)
+    monkeypatch.setattr(signal, "signal", Mock())  # The supervisor would handle those of this process.
+    workers = Workers(uvicorn.Config("app.main:create_app", log_config=None), [listener], delay=0.2)
+    worker = Mock()
+    worker.process.is_alive.side_effect = [True, False]
+    workers.processes = [worker]
+
+    workers.terminate_all()
+
+    worker.terminate.assert_called_once_with()
+    let_nobody_in.assert_called_once_with(listener)
 
 
 async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
