@@ -1,6 +1,5 @@
 """Logging: one JSON object a line, each with the id of the request it belongs to."""
 
-import json
 import logging
 from contextvars import ContextVar
 from typing import Any
@@ -21,28 +20,6 @@ class RequestIdFilter(logging.Filter):
         return True
 
 
-class JsonFormatter(logging.Formatter):
-    """Make a JSON object of a record: what is always there, what was given as `extra=`, and the traceback if any."""
-
-    always = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "request_id"}
-    encoder = json.JSONEncoder(ensure_ascii=False, default=str)
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return one line."""
-        fields = {
-            "time": self.formatTime(record),
-            "level": record.levelname,
-            "logger": record.name,
-            "message": record.getMessage(),
-            "request_id": getattr(record, "request_id", None),
-        }
-        attributes = vars(record)
-        fields |= {name: attributes[name] for name in attributes.keys() - self.always}
-        if record.exc_info:
-            fields["exc_info"] = self.formatException(record.exc_info)
-        return self.encoder.encode(fields)
-
-
 def logging_config(settings: Settings) -> dict[str, Any]:
     """Return the configuration of the whole process, for `logging.config.dictConfig`.
 
@@ -54,7 +31,13 @@ def logging_config(settings: Settings) -> dict[str, Any]:
         "disable_existing_loggers": False,
         "filters": {"request_id": {"()": RequestIdFilter}},
         "formatters": {
-            "json": {"()": JsonFormatter},
+            "json": {
+                "()": "pythonjsonlogger.json.JsonFormatter",
+                "fmt": "{asctime}{levelname}{name}{message}{request_id}",
+                "style": "{",
+                "rename_fields": {"asctime": "time", "levelname": "level", "name": "logger"},
+                "timestamp": False,
+            },
             "console": {"format": "%(asctime)s %(levelname)-7s %(name)s: %(message)s", "datefmt": "%H:%M:%S"},
         },
         "handlers": {

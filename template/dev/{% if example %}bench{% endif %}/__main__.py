@@ -31,7 +31,7 @@ from dev.postgres import PostgresError, throw_away_server
 ResultT = TypeVar("ResultT")
 
 PROJECT = Path(__file__).parent.parent.parent
-REPORT = PROJECT / "bench.svg"
+REPORT = PROJECT / ".bench"
 CONNECTIONS = 16
 FILL = """
     INSERT INTO projects (id, name, description)
@@ -210,8 +210,10 @@ def run(arguments: argparse.Namespace) -> int:
             stack.enter_context(server(*command, database_url=url, port=ports[name]))
         ratios = [*measure(ports, row, arguments.rounds, arguments.seconds)]
     print(f"\n{table(ratios)}\n")
-    REPORT.write_text(plot([(ratio.endpoint, ratio.reference, ratio.throughputs) for ratio in ratios]))
-    print(f"--- The plot: {REPORT}")
+    REPORT.mkdir(exist_ok=True)
+    (REPORT / ".gitignore").write_text("*\n")
+    (REPORT / "bench.svg").write_text(plot([(ratio.endpoint, ratio.reference, ratio.throughputs) for ratio in ratios]))
+    print(f"--- The plot: {REPORT / 'bench.svg'}")
     return 0 if all(ratio.is_reached for ratio in ratios) else 1
 
 
