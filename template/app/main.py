@@ -21,7 +21,7 @@ from app.core.middleware import (
     UnhandledErrorMiddleware,
 )
 from app.core.openapi import DocumentedAPI, operation_id
-from app.core.server import collect_less_garbage, leaving_on_sigterm
+from app.core.server import leaving_on_sigterm
 
 PYPROJECT = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text(encoding="utf-8"))
 
@@ -44,8 +44,6 @@ def create_app(settings: Settings | None = None, engine: AsyncEngine | None = No
             app.state.engine = await features.enter_async_context(bind_engine(engine or create_engine(settings)))
             for feature in lifespans():
                 await features.enter_async_context(feature(app))
-            if settings.environment != "test":
-                collect_less_garbage()
             yield
 
     app = DocumentedAPI(

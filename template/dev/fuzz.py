@@ -88,7 +88,6 @@ def serving(variables: dict[str, str], log: Path) -> Generator[str]:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            start_new_session=True,  # The terminal's Ctrl-C is not for the service: it is stopped at the end.
         )
     try:
         until = time.monotonic() + STARTING

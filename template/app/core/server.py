@@ -93,11 +93,15 @@ class Connection(HttpToolsProtocol):
 
 @contextmanager
 def leaving_on_sigterm(delay: float) -> Generator[None]:
-    """Have the server hear of SIGTERM `delay` seconds later than the rest of the process; at once of a second one."""
+    """Have the server hear of SIGTERM `delay` seconds later than the rest of the process; at once of a second one.
+
+    Where there is a server, requests are about to come, and Python is told to search for garbage less often.
+    """
     stop = signal.getsignal(signal.SIGTERM)
     if threading.current_thread() is not threading.main_thread() or not callable(stop):
         yield  # No server runs in this process: it may be a test.
         return
+    collect_less_garbage()
     loop = asyncio.get_running_loop()
 
     def leave(number: int, _: FrameType | None) -> None:

@@ -101,7 +101,7 @@ def post(path: str) -> Callable[[], bytes]:
 @contextmanager
 def server(*arguments: str, database_url: str, port: int) -> Generator[int]:
     """Run a server for the duration of the block, and yield its process id when it answers."""
-    variables = {"ENVIRONMENT": "production", "DATABASE_URL": database_url, "PORT": str(port), "SHUTDOWN_DELAY": "0"}
+    variables = {"ENVIRONMENT": "test", "DATABASE_URL": database_url, "PORT": str(port), "SHUTDOWN_DELAY": "0"}
     with subprocess.Popen(
         [sys.executable, *arguments], cwd=PROJECT, env=os.environ | variables, stdout=subprocess.DEVNULL
     ) as process:

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import signal
 import sys
 import tempfile
 from collections.abc import AsyncGenerator
@@ -66,11 +65,11 @@ async def started(
             env=os.environ | {name.upper(): str(value) for name, value in variables.items()},
             stdout=log,
             stderr=log,
-            start_new_session=True,
         )
         try:
             yield Service(process, f"http://127.0.0.1:{port}", Path(log.name))
         finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+            # Not at once, or its workers would stay. It is in the tests' own process group, and goes with that.
+            if process.returncode is None:
+                process.terminate()
             await process.wait()

@@ -20,8 +20,9 @@ from tests.harness.live import serving
 
 
 @pytest.fixture
-def stopped() -> Generator[list[int]]:
+def stopped(monkeypatch: pytest.MonkeyPatch) -> Generator[list[int]]:
     """The signals that the server of this process has heard of."""
+    monkeypatch.setattr(server, "collect_less_garbage", Mock())  # The tests want to know of theirs.
     heard: list[int] = []
     before = signal.signal(signal.SIGTERM, lambda number, _: heard.append(number))
     yield heard
