@@ -25,13 +25,12 @@ async def test_its_queries_are_transactions_of_their_own(isolation: Isolation) -
 @pytest.mark.real_db
 async def test_each_query_gives_its_connection_back(isolation: Isolation, test_engine: AsyncEngine) -> None:
     session = await get_read_db()
+    pool = test_engine.pool
+    assert isinstance(pool, AsyncAdaptedQueuePool)
 
-    await session.execute(select(1))
-    await session.scalar(select(1))
-    await session.scalars(select(1))
-
-    assert isinstance(test_engine.pool, AsyncAdaptedQueuePool)
-    assert test_engine.pool.checkedout() == 0
+    for query in (session.execute, session.scalar, session.scalars):
+        await query(select(1))
+        assert pool.checkedout() == 0
 
 
 async def test_it_stores_nothing() -> None:

@@ -115,11 +115,12 @@ async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> byt
     return head
 
 
-async def test_a_request_that_comes_with_the_end_is_answered() -> None:
+async def test_a_request_that_comes_with_the_end_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "LINGER", 1)
     async with serving(FastAPI()) as url:
         reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
         assert b"connection: close" not in await ask(reader, writer)
-        asyncio.get_running_loop().call_later(0.05, writer.write, b"GET / HTTP/1.1\r\nhost: test\r\n\r\n")
+        asyncio.get_running_loop().call_later(0.3, writer.write, b"GET / HTTP/1.1\r\nhost: test\r\n\r\n")
 
     assert b"404 Not Found" in await reader.read()
     writer.close()
