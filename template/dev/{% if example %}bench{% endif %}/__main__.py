@@ -168,10 +168,11 @@ def measure(ports: dict[str, int], row: str, rounds: int, seconds: float) -> Ite
 
 def memory(port: int, pid: int, row: str, requests: int) -> Iterator[float]:
     """Yield how many MiB the service takes, as it goes through many requests."""
+    asked = endpoints(port, row).values()
     for _ in range(MEMORY_STEPS):
-        for path in (f"/api/v1/projects/{row}", "/api/v1/projects"):
-            share = requests // MEMORY_STEPS // 2
-            await_(put_load_on(port, get(path), connections=CONNECTIONS, requests=share))
+        for request in asked:
+            share = requests // MEMORY_STEPS // len(asked)
+            await_(put_load_on(port, request, connections=CONNECTIONS, requests=share))
         size = subprocess.run(["ps", "-o", "rss=", "-p", str(pid)], capture_output=True, check=True).stdout  # noqa: S607
         yield int(size) / 1024
 
