@@ -6,10 +6,8 @@ what it has begun, for at most SHUTDOWN_TIMEOUT seconds, closes its pool and end
 """
 
 import asyncio
-import ctypes
 import gc
 import signal
-import struct
 import sys
 import threading
 import time
@@ -25,9 +23,9 @@ from uvicorn.supervisors import ChangeReload, Multiprocess
 LINGER = 0.25
 """For how many seconds to expect, at the end, what is on its way already: a connection, or a request on an idle one."""
 
-SO_ATTACH_FILTER = 26
-FLAGS, SYN = 13, 2
-"""Where a TCP segment has its flags, and the one that asks for a connection (RFC 9293, section 3.1)."""
+SO_BINDTOIFINDEX = 62
+NO_NETWORK = 2**31 - 1
+"""The greatest number that a network interface could have; they are counted from 1."""
 
 leaving = threading.Event()
 """Set from the moment that this process was told to stop."""
@@ -123,27 +121,18 @@ def leaving_on_sigterm(delay: float) -> Generator[None]:
 
 
 def let_nobody_in(listener: socket) -> bool:
-    """Have the kernel ignore whoever asks for a connection from now on; those who have begun to are still let in.
+    """Have the kernel refuse whoever asks for a connection from now on; those who have begun to are still let in.
 
     Closing a socket resets the connections that nobody has accepted yet, although their clients may have sent a
-    request. After this, there are none of them in a moment. Whoever is ignored asks again, and is refused by then.
-    Returns False where the kernel does not do this: other systems cannot, and some do not let everybody.
+    request. After this, there are none of them in a moment: the socket listens to a network that nobody is on.
+    Returns False where the kernel does not do this, which Linux 5.7 and later do.
 
-    Source: the Linux manual, socket(7), SO_ATTACH_FILTER; linux/filter.h.
+    Source: the Linux manual, socket(7), SO_BINDTODEVICE; this is its form that takes a number.
     """
     if sys.platform != "linux":
         return False
-    instructions = [
-        (0x30, 0, 0, FLAGS),  # load the byte with the flags
-        (0x45, 0, 1, SYN),  # is it set? the next one, else the one after that
-        (0x06, 0, 0, 0),  # drop the segment
-        (0x06, 0, 0, 0xFFFF),  # keep it
-    ]
-    program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *instruction) for instruction in instructions))
     try:
-        listener.setsockopt(
-            SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HP", len(instructions), ctypes.addressof(program))
-        )
+        listener.setsockopt(SOL_SOCKET, SO_BINDTOIFINDEX, NO_NETWORK)
     except OSError:
         return False
     return True
