@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
@@ -58,12 +59,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--whole", action="store_true", help="fail if nothing of one of the kinds of tests ran")
 
 
+def interrupt(number: int, frame: FrameType | None) -> None:
+    """End as on Ctrl-C. Whoever tells all processes to, and `make validate`, may say so twice."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.default_int_handler(number, frame)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Clean up however the tests end: told to end, they do so as they do on Ctrl-C.
 
     Whatever is temporary is in one folder, which goes after the last worker has gone: that may have had no time for it.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
     if not hasattr(config, "workerinput"):
         folder = make_open_folder(Path(tempfile.gettempdir()))
         folder.chmod(0o1777)  # Also for what runs as another user.

@@ -1,4 +1,4 @@
-"""`make test` is told to end: whenever that is, nothing of it is left."""
+"""The tests are told to end: whenever that is, nothing of them is left."""
 
 import os
 import signal
@@ -16,13 +16,11 @@ MOMENTS = ("-m pytest", "uv sync", "pytest --cov")
 PATIENCE = 120
 
 
-@pytest.mark.validate
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("moment", MOMENTS)
-def test_nothing_is_left_of_it(moment: str, number: signal.Signals) -> None:
+def end(number: signal.Signals, moment: str, *command: str, everybody: bool = True) -> None:
+    """Run a command of make, tell it - or `everybody` - to end when something is running, and look what is left."""
     folder = make_open_folder(Path("/tmp"))
     process = subprocess.Popen(
-        ["make", "test", "ARGS=tests/generated/test_features.py"],
+        ["make", *command],
         cwd=ROOT,
         env=plain_environment(TMPDIR=str(folder)),
         stdin=subprocess.DEVNULL,
@@ -30,12 +28,12 @@ def test_nothing_is_left_of_it(moment: str, number: signal.Signals) -> None:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    give_up = time.monotonic() + PATIENCE
-    while not any(moment in command for command in processes_of(str(folder))) and process.poll() is None:
-        assert time.monotonic() < give_up, processes_of(str(folder))
-        time.sleep(0.1)
     try:
-        os.killpg(process.pid, number)
+        give_up = time.monotonic() + PATIENCE
+        while not any(moment in command for command in processes_of(str(folder))) and process.poll() is None:
+            assert time.monotonic() < give_up, processes_of(str(folder))
+            time.sleep(0.1)
+        (os.killpg if everybody else os.kill)(process.pid, number)
         process.wait(PATIENCE)
 
         assert process.returncode == -number
@@ -45,3 +43,18 @@ def test_nothing_is_left_of_it(moment: str, number: signal.Signals) -> None:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
     folder.rmdir()
+
+
+@pytest.mark.validate
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_nothing_is_left_of_the_tests(moment: str, number: signal.Signals) -> None:
+    end(number, moment, "test", "ARGS=tests/generated/test_features.py")
+
+
+@pytest.mark.validate
+@pytest.mark.parametrize(
+    ("number", "everybody"), [(signal.SIGINT, True), (signal.SIGTERM, True), (signal.SIGTERM, False)]
+)
+def test_nothing_is_left_of_the_validation(number: signal.Signals, everybody: bool) -> None:
+    end(number, "uv sync", "validate", "ARGS=--only Services", everybody=everybody)

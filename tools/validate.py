@@ -9,6 +9,7 @@ import json
 import platform
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -85,22 +86,24 @@ def run_stage(stage: str, number: int, folder: Path) -> Iterator[Case]:
     begin = time.monotonic()
     report = folder / f"{number}.xml"
     paths = [path for path in STAGES[stage] if path.startswith("--") or (ROOT / path).exists()]
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "pytest", "--quiet", "--no-header", "--tb=short"),
-            *("--numprocesses=auto", "--maxprocesses=4", "--dist=worksteal"),
-            *("--override-ini=junit_family=xunit1", f"--junitxml={report}"),
-            *paths,
-        ],
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        check=False,
-    )
+    code = pytest(f"--junitxml={report}", *paths)
     cases = list(cases_of(stage, report)) if report.is_file() else []
-    if done.returncode and all(case.outcome != "failed" for case in cases):
-        cases.append(Case(stage, stage, 0, "failed", f"pytest ended with the exit code {done.returncode}"))
+    if code and all(case.outcome != "failed" for case in cases):
+        cases.append(Case(stage, stage, 0, "failed", f"pytest ended with the exit code {code}"))
     yield from cases
     print(f"--- {stage}: {len(cases)} tests in {duration(time.monotonic() - begin)}", flush=True)
+
+
+def pytest(*arguments: str) -> int:
+    """Run pytest, which ends when this program is told to, and not before it has cleaned up. Returns its exit code."""
+    options = ("--quiet", "--no-header", "--tb=short", "--numprocesses=auto", "--maxprocesses=4", "--dist=worksteal")
+    command = [sys.executable, "-m", "pytest", *options, "--override-ini=junit_family=xunit1", *arguments]
+    process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL)
+    try:
+        return process.wait()
+    finally:
+        process.terminate()
+        process.wait()
 
 
 def duration(seconds: float) -> str:
@@ -182,6 +185,7 @@ def main() -> int:
     )
     parser.add_argument("--only", action="append", choices=STAGES, help="a stage; all of them without this")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     stages = arguments.only or list(STAGES)
     begin, start = datetime.now(UTC), time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="validate-"))
