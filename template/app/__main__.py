@@ -13,7 +13,7 @@ from app.core.server import Connection, serve
 
 
 def main() -> int:
-    """Serve until told to stop. Returns the exit code: 2 when a setting is missing or not allowed."""
+    """Serve until told to stop. Returns the exit code: 2 when a setting is not as it should be, 3 after a bad start."""
     try:
         settings = load(Settings)
         for section in sections():
@@ -21,14 +21,15 @@ def main() -> int:
     except ValidationError as error:
         print(f"The service cannot start with these settings:\n{explain(error)}", file=sys.stderr)
         return 2
+    reload = settings.environment == "development"
     config = uvicorn.Config(
         "app.main:create_app",
         factory=True,
         host=settings.host,
         port=settings.port,
         workers=settings.workers,
-        reload=settings.environment == "development",
-        reload_dirs=["app"],
+        reload=reload,
+        reload_dirs=["app"] if reload else None,
         http=Connection,
         log_config=logging_config(settings),
         access_log=False,
@@ -36,11 +37,11 @@ def main() -> int:
         timeout_keep_alive=settings.keep_alive_timeout,
         timeout_graceful_shutdown=settings.shutdown_timeout,
     )
-    serve(config, settings.shutdown_delay)
-    return 0
+    return serve(config, settings.shutdown_delay)
 
 
-if __name__ == "__main__":
+if __name__ in {"__main__", "__mp_main__"}:  # The latter is what it is called in workers.
     # uvicorn passes the signal on when it has shut down, which is no reason to end with another code than 0.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+if __name__ == "__main__":
     sys.exit(main())

@@ -21,7 +21,7 @@ from app.core.middleware import (
     UnhandledErrorMiddleware,
 )
 from app.core.openapi import DocumentedAPI, operation_id
-from app.core.server import leaving_on_sigterm
+from app.core.server import serving_process
 
 PYPROJECT = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text(encoding="utf-8"))
 
@@ -40,7 +40,7 @@ def create_app(settings: Settings | None = None, engine: AsyncEngine | None = No
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         async with AsyncExitStack() as features:
-            features.enter_context(leaving_on_sigterm(settings.shutdown_delay))
+            features.enter_context(serving_process(settings.shutdown_delay, settings.workers))
             app.state.engine = await features.enter_async_context(bind_engine(engine or create_engine(settings)))
             for feature in lifespans():
                 await features.enter_async_context(feature(app))

@@ -1,10 +1,9 @@
 """The database: the declarative base, the engine, and the session a request works in."""
 
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
 from datetime import datetime
 from typing import Any, ClassVar
-from uuid import uuid4
 
 import asyncpg
 from sqlalchemy import DateTime, MetaData, event
@@ -19,6 +18,9 @@ from app.core.errors import DatabaseUnavailableError
 
 MIGRATION_LOCK = 7_234_815
 """The advisory lock that lets one replica migrate at a time. Any number will do, as long as all use the same."""
+
+GOODBYE = 0.25
+"""For how many seconds to wait until the server has closed a connection that is not needed any more."""
 
 
 class Base(DeclarativeBase):
@@ -41,32 +43,34 @@ AsyncSessionLocal = async_sessionmaker(expire_on_commit=False)
 
 
 class QueryOnly(Session):
-    """Runs each query on its own, and gives the connection back at once: there is nothing to end."""
+    """Runs each query on its own, and gives its connection back at once. It stores nothing, so nothing has to end."""
 
     def execute(self, *arguments: Any, **options: Any) -> Any:
         """Run a statement."""
-        try:
+        with self._query():
             return super().execute(*arguments, **options)
-        finally:
-            self.close()
 
     def scalar(self, *arguments: Any, **options: Any) -> Any:
         """Run a statement and return the first column of its first row."""
-        try:
+        with self._query():
             return super().scalar(*arguments, **options)
-        finally:
-            self.close()
 
-    def add(self, instance: object, **_options: Any) -> None:  # noqa: ARG002 - it is what others take
-        """Refuse to store anything.
+    def _query(self) -> AbstractContextManager[object]:
+        # Some queries lead to others, as `selectinload` does: they belong to the first.
+        return nullcontext() if self.in_transaction() else self.begin()
+
+    def refuse(self, *_arguments: Any, **_options: Any) -> Any:
+        """Store nothing.
 
         Raises:
             RuntimeError: always.
         """
         raise RuntimeError("A ReadSession stores nothing: depend on Session where something is changed.")
 
+    add = delete = merge = flush = refuse
 
-ReadSessionLocal = async_sessionmaker(sync_session_class=QueryOnly)
+
+ReadSessionLocal = async_sessionmaker(sync_session_class=QueryOnly, autoflush=False, expire_on_commit=False)
 """Makes the sessions of requests that only read. Without BEGIN and COMMIT, a query takes one round trip of three."""
 
 
@@ -105,7 +109,8 @@ async def bind_engine(engine: AsyncEngine) -> AsyncGenerator[AsyncEngine]:
 def create_engine(settings: Settings) -> AsyncEngine:
     """Make the engine that `settings` describe. Nothing connects before the first use.
 
-    Source for the PgBouncer options: SQLAlchemy's page on asyncpg, "Prepared Statement Name with PGBouncer".
+    Source for the PgBouncer options: SQLAlchemy's page on asyncpg, "Prepared Statement Cache" and "Prepared Statement
+    Name with PGBouncer".
     """
     connect_args: dict[str, Any] = {
         "async_creator_fn": _connect,
@@ -120,7 +125,8 @@ def create_engine(settings: Settings) -> AsyncEngine:
         connect_args |= {
             "statement_cache_size": 0,
             "prepared_statement_cache_size": 0,
-            "prepared_statement_name_func": lambda: f"__asyncpg_{uuid4()}__",
+            # One that has no name is gone with the next. Others would stay, as nobody closes them where they were made.
+            "prepared_statement_name_func": str,
         }
     else:
         pool = {
@@ -147,7 +153,8 @@ def _give_up_connection(context: ExceptionContext) -> None:
     """
     error, connection = context.original_exception, context.connection
     if isinstance(error, OSError):  # Which a TimeoutError is: that of `command_timeout`.
-        context.is_disconnect = True
+        # Those that nobody uses may be as dead, so the pool is to replace each of them before its next use.
+        context.is_disconnect = context.invalidate_pool_on_disconnect = True
         if connection is not None and not connection.invalidated:
             # Now: SQLAlchemy would say goodbye to the server first, and wait for an answer.
             connection.connection.driver_connection.terminate()  # type: ignore[union-attr]
@@ -163,10 +170,19 @@ def _refuse_closed_connection(connection: Any, _record: object, _proxy: object) 
         raise DisconnectionError
 
 
+class BriefConnection(asyncpg.Connection):
+    """A connection whose end does not take long, even if the network swallows what is said at it."""
+
+    async def close(self, **_options: Any) -> None:
+        """Say goodbye to the server, and go without its answer if there is none."""
+        with suppress(TimeoutError):
+            await super().close(timeout=GOODBYE)
+
+
 async def _connect(*args: Any, **kwargs: Any) -> asyncpg.Connection:
     """Connect, and give a name to the failures of the network, which are bare `OSError`s otherwise."""
     try:
-        connection = await asyncpg.connect(*args, **kwargs)
+        connection = await asyncpg.connect(*args, connection_class=BriefConnection, **kwargs)
         try:
             # A server may let everybody in and answer nobody. SQLAlchemy's own first queries would find that out for
             # one connection after the other, with all requests waiting in line.

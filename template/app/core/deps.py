@@ -22,5 +22,5 @@ CurrentSettings = Annotated[Settings, Depends(get_settings)]
 Session = Annotated[AsyncSession, Depends(get_db, scope="function")]
 
 # For a request that only reads. Two of its queries may see different states, as they may in any transaction that is not
-# REPEATABLE READ; what it changes is refused.
+# REPEATABLE READ; objects cannot be stored with it.
 ReadSession = Annotated[AsyncSession, Depends(get_read_db)]

@@ -49,5 +49,8 @@ def logging_config(settings: Settings) -> dict[str, Any]:
             }
         },
         "root": {"level": settings.log_level, "handlers": ["stdout"]},
-        "loggers": {"watchfiles": {"level": "WARNING"}},  # It reports each file that Python compiles.
+        "loggers": {
+            "watchfiles": {"level": "WARNING"},  # It reports each file that Python compiles.
+            "alembic.runtime.plugins": {"level": "WARNING"},  # It reports each of its parts, in each process.
+        },
     }

@@ -5,7 +5,7 @@ Each class does one thing; `app.main` puts them in order.
 
 import logging
 import re
-from asyncio import get_running_loop, timeout_at
+from asyncio import AbstractEventLoop, get_running_loop, timeout_at
 from secrets import token_hex
 from time import perf_counter, time
 from urllib.parse import quote
@@ -54,13 +54,21 @@ class AccessLogMiddleware:
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
         self.requests: list[tuple[float, str | None, str, str, int, float]] = []
+        self.is_over = False
+        self._loop: AbstractEventLoop | None = None
+        """The event loop that will have `write` called."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not log.isEnabledFor(logging.INFO):
+        if scope["type"] == "lifespan":
+            self.is_over = False
             try:
                 await self.app(scope, receive, send)
             finally:  # Of the last requests nothing is to be lost when the service ends.
+                self.is_over = True
                 self.write()
+            return
+        if scope["type"] != "http" or not log.isEnabledFor(logging.INFO):
+            await self.app(scope, receive, send)
             return
         started, status = perf_counter(), 0
 
@@ -73,13 +81,20 @@ class AccessLogMiddleware:
         try:
             await self.app(scope, receive, send_noting_status)
         finally:
-            if not self.requests:
-                get_running_loop().call_later(LATER, self.write)
             took = perf_counter() - started
             self.requests.append((time(), request_id.get(), scope["method"], scope["path"], status, took))
+            self._write_soon()
+
+    def _write_soon(self) -> None:
+        if self.is_over:
+            self.write()
+        elif self._loop is not (loop := get_running_loop()):
+            self._loop = loop
+            loop.call_later(LATER, self.write)
 
     def write(self) -> None:
         """Log the requests that are over."""
+        self._loop = None
         requests = self.requests[:]
         self.requests.clear()
         for over, own_id, method, path, status, seconds in requests:
@@ -190,7 +205,9 @@ class BodyLimitMiddleware:
                     message = await receive()
             except TimeoutError:
                 seconds = scope["max_body_seconds"]
-                raise HTTPException(408, f"The body may take at most {seconds:g} seconds to arrive.") from None
+                detail = f"The body may take at most {seconds:g} seconds to arrive."
+                # RFC 9110, section 15.5.9: the rest of it is not waited for.
+                raise HTTPException(408, detail, headers={"Connection": "close"}) from None
             received += len(message.get("body", b""))
             check(received)
             is_complete = not message.get("more_body", False)

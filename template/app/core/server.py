@@ -17,11 +17,15 @@ from socket import SOL_SOCKET, socket
 from types import FrameType
 
 import uvicorn
+from uvicorn.config import STARTUP_FAILURE
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.supervisors import ChangeReload, Multiprocess
 
 LINGER = 0.25
 """For how many seconds to expect, at the end, what is on its way already: a connection, or a request on an idle one."""
+SUPERVISOR_LAG = 0.75
+"""How many seconds later than its workers uvicorn's supervisor may notice a signal that all of them got: it looks twice
+a second. It closes the door, so they wait for it."""
 
 SO_BINDTOIFINDEX = 62
 NO_NETWORK = 2**31 - 1
@@ -34,16 +38,20 @@ _listeners: list[socket] = []
 """The sockets on which this process alone lets clients in."""
 
 
-def serve(config: uvicorn.Config, delay: float) -> None:
-    """Serve until told to stop; `delay` is that of `leaving_on_sigterm`."""
+def serve(config: uvicorn.Config, delay: float) -> int:
+    """Serve until told to stop; `delay` is that of `serving_process`. Returns the exit code."""
     with config.bind_socket() as listener, suppress(KeyboardInterrupt):
         if config.should_reload:
             ChangeReload(config, target=uvicorn.Server(config).run, sockets=[listener]).run()
         elif config.workers > 1:
-            Workers(config, [listener], delay).run()
+            supervisor = Workers(config, [listener], delay)
+            supervisor.run()
+            if any(worker.exitcode == STARTUP_FAILURE for worker in supervisor.processes):
+                return STARTUP_FAILURE
         else:
             _listeners.append(listener)
             uvicorn.Server(config).run([listener])
+    return 0
 
 
 def collect_less_garbage() -> None:
@@ -73,16 +81,47 @@ class Workers(Multiprocess):
 
 
 class Connection(HttpToolsProtocol):
-    """A client's connection, which ends after a response, never instead of one.
+    """A client's connection, which ends after a response, never instead of one, and if no request comes.
 
-    uvicorn itself closes at once whatever is idle when it shuts down, also if a request has just been sent.
+    uvicorn itself closes at once whatever is idle when it shuts down, also if a request has just been sent. And it
+    waits for ever for the first request, and for the rest of what a request begins with.
     """
+
+    patience: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for a request."""
+        super().connection_made(transport)
+        self.expect_request()
+
+    def data_received(self, data: bytes) -> None:
+        """Look whether a request has begun, but not come yet."""
+        super().data_received(data)
+        is_idle = self.cycle is None or self.cycle.response_complete
+        if is_idle and self.patience is None and self in self.connections:
+            self.expect_request()
+
+    def expect_request(self) -> None:
+        """Have the connection end, unless a request comes in time."""
+        self.patience = self.loop.call_later(self.timeout_keep_alive, self.transport.close)
+
+    def stop_expecting(self) -> None:
+        """Let it live."""
+        if self.patience is not None:
+            self.patience.cancel()
+            self.patience = None
 
     def on_headers_complete(self) -> None:
         """Begin to answer a request: the last one of the connection, if the service is leaving."""
+        self.stop_expecting()
         super().on_headers_complete()
         if leaving.is_set() and self.cycle is not None:
             self.cycle.keep_alive = False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        self.stop_expecting()
+        super().connection_lost(exc)
 
     def shutdown(self) -> None:
         """End when the last response is sent, or if there is nothing to answer for a moment."""
@@ -90,10 +129,11 @@ class Connection(HttpToolsProtocol):
 
 
 @contextmanager
-def leaving_on_sigterm(delay: float) -> Generator[None]:
-    """Have the server hear of SIGTERM `delay` seconds later than the rest of the process; at once of a second one.
+def serving_process(delay: float, workers: int) -> Generator[None]:
+    """Make a good server of this process, if it is to be one: it leaves gently, and searches less often for garbage.
 
-    Where there is a server, requests are about to come, and Python is told to search for garbage less often.
+    uvicorn hears of SIGTERM `delay` seconds later than the rest of the process. A second one changes nothing: systemd
+    and `uv run` tell it to each process, and so does a supervisor to its workers.
     """
     stop = signal.getsignal(signal.SIGTERM)
     if threading.current_thread() is not threading.main_thread() or not callable(stop):
@@ -103,14 +143,14 @@ def leaving_on_sigterm(delay: float) -> Generator[None]:
     loop = asyncio.get_running_loop()
 
     def leave(number: int, _: FrameType | None) -> None:
-        wait = 0 if leaving.is_set() else delay
-        leaving.set()
-        loop.call_soon_threadsafe(loop.call_later, wait, close_door, number)
+        if not leaving.is_set():
+            leaving.set()
+            loop.call_soon_threadsafe(loop.call_later, delay, close_door, number)
 
     def close_door(number: int) -> None:
         for listener in _listeners:
             let_nobody_in(listener)
-        loop.call_later(LINGER, stop, number, None)
+        loop.call_later(LINGER if workers == 1 else LINGER + SUPERVISOR_LAG, stop, number, None)
 
     signal.signal(signal.SIGTERM, leave)
     try:

@@ -31,14 +31,12 @@ CurrentKey = Annotated[ApiKey, Depends(current_key)]
 
 
 async def reading_key(session: ReadSession, given: GivenKey) -> ApiKey:
-    """Return the key that the caller has shown, and give the connection back: the handler may take another one.
+    """Return the key that the caller has shown. This holds no connection, of which the handler's session may take another.
 
     Raises:
         UnauthorizedError: there is none, or it is not valid.
     """
-    key = await current_key(session, given)
-    await session.close()
-    return key
+    return await current_key(session, given)
 
 
 async def writing_key(key: CurrentKey) -> ApiKey:

@@ -47,14 +47,12 @@ CurrentUser = Annotated[User, Depends(current_user)]
 
 
 async def reader(session: ReadSession, claims: CurrentClaims) -> User:
-    """Return whose access token it is, and give the connection back, since the handler may take one of another session.
+    """Return whose access token it is. This holds no connection, of which the handler's session may take another.
 
     Raises:
         BadTokenError: the sign-in was ended, or the account deleted.
     """
-    user = await service.authenticate(session, claims)
-    await session.close()
-    return user
+    return await service.authenticate(session, claims)
 
 
 def at_least(role: Role) -> Callable[[User], Awaitable[User]]:

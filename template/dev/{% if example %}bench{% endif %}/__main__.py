@@ -40,6 +40,8 @@ FILL = """
 SERVICE, BARE, RAW = "the service", "bare route, SQLAlchemy", "bare route, asyncpg"
 REFERENCE = ("-m", "uvicorn", "--factory", "--no-access-log", "--log-level=warning", "--no-server-header", "--port")
 MEMORY_STEPS = 12
+MOST_GROWTH = 2.0
+"""By how many MiB the service may grow in the last two thirds of many requests: in the first it fills its caches."""
 
 FIGURES = {
     ("read one", BARE): 0.90,
@@ -177,6 +179,17 @@ def memory(port: int, pid: int, row: str, requests: int) -> Iterator[float]:
         yield int(size) / 1024
 
 
+def measure_memory(port: int, pid: int, row: str, requests: int) -> int:
+    """Say how the memory of the service develops. Returns the exit code."""
+    sizes = []
+    for size in memory(port, pid, row, requests):
+        sizes.append(size)
+        print(f"{len(sizes) * requests // MEMORY_STEPS:9,} requests: {size:.1f} MiB", flush=True)
+    growth = sizes[-1] - sizes[MEMORY_STEPS // 3]
+    print(f"--- It has grown by {growth:.1f} MiB since a third of them; at most {MOST_GROWTH} are allowed")
+    return int(growth > MOST_GROWTH)
+
+
 def table(ratios: list[Ratio]) -> str:
     """Return the figures for people."""
     lines = ["endpoint     against                     share  spread       figure   p99"]
@@ -203,9 +216,7 @@ def run(arguments: argparse.Namespace) -> int:
         ports = {name: free_port() for name in (SERVICE, BARE, RAW)}
         pid = stack.enter_context(server("-m", "app", database_url=url, port=ports[SERVICE]))
         if arguments.memory:
-            for number, size in enumerate(memory(ports[SERVICE], pid, row, arguments.requests), start=1):
-                print(f"{number * arguments.requests // MEMORY_STEPS:9,} requests: {size:.1f} MiB", flush=True)
-            return 0
+            return measure_memory(ports[SERVICE], pid, row, arguments.requests)
         for name, factory in ((BARE, "bare"), (RAW, "raw")):
             command = (*REFERENCE, str(ports[name]), f"dev.bench.references:{factory}")
             stack.enter_context(server(*command, database_url=url, port=ports[name]))

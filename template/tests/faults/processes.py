@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import AsyncGenerator
@@ -26,6 +27,16 @@ class Service:
     process: asyncio.subprocess.Process
     url: str
     log: Path
+
+    async def tell(self, number: signal.Signals, *, everybody: bool) -> None:
+        """Send a signal to the process, or also to those that it has started, as systemd does."""
+        told = [self.process.pid]
+        if everybody:
+            ps = await asyncio.create_subprocess_exec("ps", "-A", "-o", "pid=,ppid=", stdout=asyncio.subprocess.PIPE)
+            lines = (await ps.communicate())[0].decode().splitlines()
+            told[:0] = [int(pid) for pid, parent in map(str.split, lines) if int(parent) == self.process.pid]
+        for pid in told:
+            os.kill(pid, number)
 
     def said(self) -> str:
         """Return what it has written so far."""

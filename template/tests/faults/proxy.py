@@ -50,7 +50,7 @@ class Proxy:
         """How slow the network is, in seconds."""
         self.port = 0
         self.server = server
-        self._links: set[asyncio.Task[None]] = set()
+        self._links: dict[asyncio.Task[None], Link] = {}
         self._listener: asyncio.Server | None = None
 
     async def open(self) -> None:
@@ -66,6 +66,11 @@ class Proxy:
         for task in self._links:
             task.cancel()
         await asyncio.gather(*self._links, return_exceptions=True)
+
+    def freeze(self) -> None:
+        """Have the network swallow everything from now on, on all connections that there are."""
+        for link in self._links.values():
+            link.frozen.set()
 
     def url(self, database: str) -> URL:
         """Return the address of a database through the proxy."""
@@ -99,9 +104,10 @@ class Proxy:
             connection.terminate()
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(Link(self, reader, writer).run(), name="proxy")
-        self._links.add(task)
-        task.add_done_callback(self._links.discard)
+        link = Link(self, reader, writer)
+        task = asyncio.create_task(link.run(), name="proxy")
+        self._links[task] = link
+        task.add_done_callback(self._links.pop)
 
 
 class Link:
@@ -110,7 +116,7 @@ class Link:
     def __init__(self, proxy: Proxy, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._proxy = proxy
         self._client = reader, writer
-        self._frozen = asyncio.Event()
+        self.frozen = asyncio.Event()
         self._pid = 0
         self._commits = False
 
@@ -155,7 +161,7 @@ class Link:
             body = await reader.readexactly(length - 4)
 
             def pass_on(message: bytes = head + body) -> None:
-                if not self._frozen.is_set():
+                if not self.frozen.is_set():
                     writer.write(message)
 
             await look_at(letter, body, pass_on)
@@ -182,14 +188,14 @@ class Link:
             await self._reach(Stage.COMMITTED)
 
     async def _reach(self, stage: Stage) -> None:
-        fault = None if self._frozen.is_set() else self._proxy.choose(stage)
+        fault = None if self.frozen.is_set() else self._proxy.choose(stage)
         if fault is None:
             return
         self._proxy.happened[stage, fault] += 1
         if fault is Fault.CUT:
             raise ConnectionResetError
         if fault is Fault.FREEZE:
-            self._frozen.set()
+            self.frozen.set()
         elif fault is Fault.KILL:
             await self._proxy.kill(self._pid)
         else:

@@ -7,9 +7,11 @@ from itertools import count
 
 import httpx
 import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-from tests.faults.ledger import STATEMENT_BOUND, Ledger
+from tests.faults.ledger import STATEMENT_BOUND, TIME_OUTS, Ledger, keeping_ledger
 from tests.faults.proxy import Fault, Proxy, Stage
+from tests.harness.isolation import Isolation
 
 pytestmark = pytest.mark.real_db
 
@@ -52,6 +54,7 @@ async def test_what_nobody_knows_to_be_committed_is_not_acknowledged(
 
     if fault is not Fault.KILL:  # The answer of a server that is ended may still arrive.
         assert_unavailable(response)
+    assert proxy.happened == {(Stage.COMMITTING, fault): 1}
     assert await ledger.recovers(3)
     assert await ledger.numbers() == {1, 2, 3}
 
@@ -64,6 +67,7 @@ async def test_what_is_committed_is_acknowledged_whatever_becomes_of_the_connect
     proxy.once(Stage.COMMITTED, fault)
 
     assert (await ledger.enter(2)).status_code == 201
+    assert proxy.happened == {(Stage.COMMITTED, fault): 1}
 
     if fault is Fault.FREEZE:  # Nobody can know, until the next request has waited for an answer.
         assert_unavailable(await ledger.enter(4))
@@ -76,6 +80,7 @@ async def test_a_slow_network_does_no_harm(ledger: Ledger, proxy: Proxy, stage: 
     proxy.once(stage, Fault.DELAY)
 
     assert (await ledger.enter(1)).status_code == 201
+    assert proxy.happened == {(stage, Fault.DELAY): 1}
 
 
 async def test_connections_that_died_while_nobody_used_them_cost_no_request(ledger: Ledger, proxy: Proxy) -> None:
@@ -85,6 +90,30 @@ async def test_connections_that_died_while_nobody_used_them_cost_no_request(ledg
     await asyncio.sleep(0.1)
 
     assert [(await ledger.enter(number)).status_code for number in range(10, 20)] == [201] * 10
+
+
+async def test_of_connections_that_lead_nowhere_only_the_first_costs_a_request(ledger: Ledger, proxy: Proxy) -> None:
+    assert {response.status_code for response in await asyncio.gather(*map(ledger.enter, range(10)))} == {201}
+    proxy.freeze()
+
+    assert_unavailable(await ledger.enter(10))
+    assert [(await ledger.enter(number)).status_code for number in range(11, 20)] == [201] * 9
+
+
+async def test_readiness_answers_in_time_when_nobody_answers_it(ledger: Ledger, proxy: Proxy) -> None:
+    await ledger.enter(1)
+    proxy.freeze()
+
+    async with asyncio.timeout(TIME_OUTS["readiness_timeout"] + 1):
+        assert_unavailable(await ledger.client.get("/health/ready"))
+
+
+async def test_it_stops_in_time_when_nobody_answers_it(
+    proxy: Proxy, isolation: Isolation, test_engine: AsyncEngine
+) -> None:
+    async with asyncio.timeout(8), keeping_ledger(proxy.url(isolation.database), test_engine) as ledger:
+        assert {response.status_code for response in await asyncio.gather(*map(ledger.enter, range(10)))} == {201}
+        proxy.freeze()
 
 
 async def test_a_database_that_is_away_is_said_to_be_away(ledger: Ledger, proxy: Proxy) -> None:

@@ -85,6 +85,14 @@ async def work(ledger: Ledger, first: int) -> set[int]:
     return {response.status_code for response in (*written, *read)}
 
 
+async def statements_left(url: URL) -> int:
+    """Return how many prepared statements there are on a connection of the server."""
+    connection = await asyncpg.connect(**connect_arguments(url), database=url.database, statement_cache_size=0)
+    found: int = await connection.fetchval("SELECT count(*) FROM pg_prepared_statements, pg_sleep(0.5)")
+    await connection.close()
+    return found
+
+
 async def test_the_setting_is_all_it_takes(pgbouncer: URL, test_engine: AsyncEngine) -> None:
     async with keeping_ledger(pgbouncer, test_engine, db_behind_pgbouncer=True) as ledger:
         statuses = await asyncio.gather(*(work(ledger, first * 10) for first in range(5)))
@@ -93,6 +101,8 @@ async def test_the_setting_is_all_it_takes(pgbouncer: URL, test_engine: AsyncEng
         assert set.union(*statuses) == {200, 201}
         assert ready.status_code == 200
         assert len(await ledger.numbers()) == 50
+    # Each of these is on a connection of its own, because they take their time.
+    assert await asyncio.gather(*(statements_left(pgbouncer) for _ in range(POOL_SIZE))) == [0] * POOL_SIZE
 
 
 async def test_without_the_setting_it_does_not_work(pgbouncer: URL, test_engine: AsyncEngine) -> None:

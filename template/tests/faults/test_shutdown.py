@@ -38,7 +38,7 @@ class Load:
                     self.lost.append(error)
 
 
-async def stop_under_load(service: Service) -> tuple[Load, int, list[int]]:
+async def stop_under_load(service: Service, *, everybody: bool) -> tuple[Load, int, list[int]]:
     """Tell the service to stop while clients ask. Returns how they fared, its exit code, and whether it was ready."""
     load = Load(service.url)
     said: list[int] = []
@@ -46,7 +46,7 @@ async def stop_under_load(service: Service) -> tuple[Load, int, list[int]]:
         for number in range(CLIENTS):
             clients.create_task(load.ask(keeps_connection=number % 2 == 0))
         await asyncio.sleep(0.5)
-        service.process.send_signal(signal.SIGTERM)
+        await service.tell(signal.SIGTERM, everybody=everybody)
         async with asyncio.timeout(GRACE):
             while not said or said[-1] == 200:
                 said.append((await observer.get("/health/ready")).status_code)
@@ -55,12 +55,12 @@ async def stop_under_load(service: Service) -> tuple[Load, int, list[int]]:
     return load, code, said
 
 
-@pytest.mark.parametrize("workers", [1, 4])
-async def test_nobody_is_dropped(workers: int, isolation: Isolation) -> None:
+@pytest.mark.parametrize(("workers", "everybody"), [(1, False), (4, False), (4, True)])
+async def test_nobody_is_dropped(workers: int, everybody: bool, isolation: Isolation) -> None:
     url = isolation.databases.url(isolation.database).render_as_string(hide_password=False)
     async with started(database_url=url, workers=workers, shutdown_delay=1) as service:
         await service.wait_until_ready()
-        load, code, said = await stop_under_load(service)
+        load, code, said = await stop_under_load(service, everybody=everybody)
 
     assert load.lost == []
     assert load.answers[200] > 10

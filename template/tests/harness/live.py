@@ -11,10 +11,17 @@ from app.core.server import Connection
 
 
 @asynccontextmanager
-async def serving(app: ASGIApp) -> AsyncGenerator[str]:
+async def serving(app: ASGIApp, keep_alive: int = 5) -> AsyncGenerator[str]:
     """Serve `app`, which is started already, on a free port of the loopback interface; yield its address."""
     config = uvicorn.Config(
-        app, port=0, http=Connection, lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=5
+        app,
+        port=0,
+        http=Connection,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        timeout_keep_alive=keep_alive,
+        timeout_graceful_shutdown=5,
     )
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve(), name="uvicorn")

@@ -190,8 +190,10 @@ class VirtualConnection:
         return result
 
     async def prepare(self, sql: str, **options: Any) -> VirtualStatement:
-        """Prepare a statement, which is no part of any transaction."""
+        """Prepare a statement, which is no part of any transaction, but spoils the one it fails in."""
         self._sandbox.check_loop()
+        if self.transaction_in_progress is None:
+            return VirtualStatement(self, await self.run(";", self._real.prepare, sql, **options))
         async with self._sandbox.mutex:
             return VirtualStatement(self, await self._real.prepare(sql, **options))
 

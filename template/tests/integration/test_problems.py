@@ -227,10 +227,10 @@ async def test_a_client_that_stops_in_the_middle_of_a_body_has_its_answer(live_c
     reader, writer = await asyncio.open_connection(url.host, url.port)
     writer.write(b"POST /problems/things HTTP/1.1\r\nhost: test\r\ncontent-length: 11\r\n\r\n{")
 
-    status = await asyncio.wait_for(reader.readline(), timeout=5)
+    answer = await asyncio.wait_for(reader.read(), timeout=5)  # To the end: the rest of the body is not waited for.
     writer.close()
 
-    assert status == b"HTTP/1.1 408 Request Timeout\r\n"
+    assert answer.startswith(b"HTTP/1.1 408 Request Timeout\r\n")
 
 
 async def test_a_handler_may_give_a_body_more_time(client: httpx.AsyncClient) -> None:

@@ -24,8 +24,9 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Generator[dict[str, Any]]:
     def configure(app: str, **options: object) -> None:
         served.update(app=app, **options)
 
-    def serve(_config: None, delay: float) -> None:
+    def serve(_config: None, delay: float) -> int:
         served.update(delay=delay)
+        return 0
 
     monkeypatch.setattr(uvicorn, "Config", configure)
     monkeypatch.setattr(entry_point, "serve", serve)

@@ -16,7 +16,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from app.core import server
-from app.core.server import Workers, collect_less_garbage, leaving, leaving_on_sigterm, let_nobody_in, serve
+from app.core.server import Workers, collect_less_garbage, leaving, let_nobody_in, serve, serving_process
 from tests.harness.live import serving
 
 
@@ -43,7 +43,7 @@ async def wait_for(stopped: list[int]) -> None:
 
 
 async def test_the_server_hears_of_the_end_later_than_everybody_else(stopped: list[int]) -> None:
-    with leaving_on_sigterm(0.5):
+    with serving_process(0.5, workers=1):
         os.kill(os.getpid(), signal.SIGTERM)
         assert leaving.is_set()
         await asyncio.sleep(0.1)
@@ -54,17 +54,34 @@ async def test_the_server_hears_of_the_end_later_than_everybody_else(stopped: li
     assert not leaving.is_set()
 
 
-async def test_who_is_told_twice_does_not_wait(stopped: list[int]) -> None:
-    with leaving_on_sigterm(1000):
+async def test_who_is_told_twice_is_told_the_same(stopped: list[int]) -> None:
+    """Systemd tells every process, and so does the supervisor."""
+    with serving_process(0.5, workers=1):
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.sleep(0.1)
+        assert stopped == []
+        await wait_for(stopped)
+        await asyncio.sleep(0.1)
+
+    assert stopped == [signal.SIGTERM]
+
+
+async def test_a_worker_is_there_until_its_supervisor_has_closed_the_door(
+    stopped: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "LINGER", 0.01)
+    with serving_process(0, workers=2):
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.sleep(0.6)  # Within which it has noticed.
+        assert stopped == []
         await wait_for(stopped)
 
 
 async def test_without_a_server_the_signal_means_what_it_always_does() -> None:
     before = signal.getsignal(signal.SIGTERM)
 
-    with leaving_on_sigterm(1):
+    with serving_process(1, workers=1):
         assert signal.getsignal(signal.SIGTERM) == before
 
 
@@ -75,7 +92,7 @@ async def test_the_door_is_closed_before_the_server_stops(
     monkeypatch.setattr(server, "_listeners", [listener])
     monkeypatch.setattr(server, "let_nobody_in", closed.append)
 
-    with leaving_on_sigterm(0):
+    with serving_process(0, workers=1):
         os.kill(os.getpid(), signal.SIGTERM)
         await asyncio.sleep(0.05)
         assert (closed, stopped) == ([listener], [])
@@ -140,6 +157,31 @@ async def test_the_last_response_asks_to_connect_anew() -> None:
             writer.close()
 
 
+@pytest.mark.parametrize("begun", [b"", b"GET / HTTP/1.1\r\nhost: te"], ids=["nothing", "half a head"])
+@pytest.mark.parametrize("before", [0, 1], ids=["at first", "after another request"])
+async def test_a_connection_ends_if_no_request_comes(begun: bytes, before: int) -> None:
+    async with serving(FastAPI(), keep_alive=1) as url:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+        for _ in range(before):
+            await ask(reader, writer)
+        writer.write(begun)
+
+        async with asyncio.timeout(10):
+            assert await reader.read() == b""
+        writer.close()
+
+
+async def test_a_connection_does_not_end_while_requests_come() -> None:
+    async with serving(FastAPI(), keep_alive=1) as url:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+        for _ in range(5):
+            writer.write(b"GET / HT")
+            await asyncio.sleep(0.3)
+            writer.write(b"TP/1.1\r\nhost: test\r\n\r\n")
+            assert b"404 Not Found" in await reader.readuntil(b"}")
+        writer.close()
+
+
 def test_garbage_is_searched_for_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
     freeze = Mock()
     monkeypatch.setattr(gc, "freeze", freeze)
@@ -169,7 +211,18 @@ def test_each_way_to_serve_has_its_supervisor(
     monkeypatch.setattr(signal, "signal", Mock())
     monkeypatch.setattr(runs, run)
 
-    serve(uvicorn.Config("app.main:create_app", factory=True, port=0, log_config=None, **options), 0)
+    code = serve(uvicorn.Config("app.main:create_app", factory=True, port=0, log_config=None, **options), 0)
 
+    assert code == 0
     run.assert_called_once()
     assert len(server._listeners) == (not options)
+
+
+def test_workers_that_cannot_start_are_said_to_have_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(workers: Workers) -> None:
+        workers.processes = [Mock(exitcode=None), Mock(exitcode=3)]
+
+    monkeypatch.setattr(signal, "signal", Mock())
+    monkeypatch.setattr(Workers, "run", run)
+
+    assert serve(uvicorn.Config("app.main:create_app", port=0, log_config=None, workers=2), 0) == 3
