@@ -40,6 +40,7 @@ def test_a_suite_that_proves_nothing_is_not_green(code: int, said: str) -> None:
         assert_green(subprocess.CompletedProcess([], code, said, ""))
 
 
+@pytest.mark.validate
 def test_everything_a_pull_request_needs_is_green_twice_in_different_orders(service: Service) -> None:
     for seed in ("1", "4711"):
         assert_green(service.make("check", PYTEST_ADDOPTS=f"--randomly-seed={seed}"))
@@ -47,10 +48,6 @@ def test_everything_a_pull_request_needs_is_green_twice_in_different_orders(serv
 
 def test_everything_a_pull_request_needs_is_green_with_two_workers(service: Service) -> None:
     assert_green(service.make("check", PYTEST_ADDOPTS="-n 2"))
-
-
-def test_everything_a_pull_request_needs_is_green_without_the_example(make_service: MakeService) -> None:
-    assert_green(make_service(example=False).make("check"))
 
 
 @pytest.mark.parametrize("example", [True, False])
