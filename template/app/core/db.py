@@ -151,13 +151,10 @@ def _give_up_connection(context: ExceptionContext) -> None:
     Raises:
         DatabaseUnavailableError: that is what happened.
     """
-    error, connection = context.original_exception, context.connection
+    error = context.original_exception
     if isinstance(error, OSError):  # Which a TimeoutError is: that of `command_timeout`.
         # Those that nobody uses may be as dead, so the pool is to replace each of them before its next use.
         context.is_disconnect = context.invalidate_pool_on_disconnect = True
-        if connection is not None and not connection.invalidated:
-            # Now: SQLAlchemy would say goodbye to the server first, and wait for an answer.
-            connection.connection.driver_connection.terminate()  # type: ignore[union-attr]
         raise DatabaseUnavailableError from error
 
 

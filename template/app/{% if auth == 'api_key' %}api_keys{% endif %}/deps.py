@@ -31,7 +31,7 @@ CurrentKey = Annotated[ApiKey, Depends(current_key)]
 
 
 async def reading_key(session: ReadSession, given: GivenKey) -> ApiKey:
-    """Return the key that the caller has shown. This holds no connection, of which the handler's session may take another.
+    """Return the key that the caller has shown. This holds no connection; the handler's session may take one.
 
     Raises:
         UnauthorizedError: there is none, or it is not valid.

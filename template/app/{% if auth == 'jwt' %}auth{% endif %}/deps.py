@@ -47,7 +47,7 @@ CurrentUser = Annotated[User, Depends(current_user)]
 
 
 async def reader(session: ReadSession, claims: CurrentClaims) -> User:
-    """Return whose access token it is. This holds no connection, of which the handler's session may take another.
+    """Return whose access token it is. This holds no connection; the handler's session may take one.
 
     Raises:
         BadTokenError: the sign-in was ended, or the account deleted.
