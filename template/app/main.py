@@ -16,6 +16,7 @@ from app.core.errors import install_error_handlers
 from app.core.middleware import (
     AccessLogMiddleware,
     BodyLimitMiddleware,
+    HeadMiddleware,
     RequestIdMiddleware,
     SecurityHeadersMiddleware,
     UnhandledErrorMiddleware,
@@ -68,6 +69,7 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
     app.add_middleware(
         BodyLimitMiddleware, max_bytes=settings.max_request_bytes, max_seconds=settings.request_body_timeout
     )
+    app.add_middleware(HeadMiddleware)
     app.add_middleware(UnhandledErrorMiddleware)
     if settings.cors_origins:
         app.add_middleware(

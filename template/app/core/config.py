@@ -55,6 +55,8 @@ class Settings(Section):
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     workers: PositiveInt = 1
     keep_alive_timeout: PositiveInt = 65
+    max_request_head_bytes: Annotated[int, Field(ge=4096)] = 32 * 1024
+    write_timeout: Seconds = 60
     request_body_timeout: Seconds = 30
     shutdown_delay: float = Field(default_factory=lambda data: 5 * (data.get("environment") == "production"), ge=0)
     shutdown_timeout: PositiveInt = 20

@@ -170,7 +170,8 @@ def _allowed_methods(request: Request) -> list[str]:
     # The router names those of the first route with this path, but each method of a resource has a route of its own.
     scopes = [dict(request.scope, method=method.value) for method in HTTPMethod]
     routes = request.app.routes
-    return [scope["method"] for scope in scopes if any(route.matches(scope)[0] is Match.FULL for route in routes)]
+    methods = {scope["method"] for scope in scopes if any(route.matches(scope)[0] is Match.FULL for route in routes)}
+    return sorted(methods | ({"HEAD"} if "GET" in methods else set()))
 
 
 async def _handle_validation(request: Request, error: RequestValidationError) -> ProblemResponse:

@@ -6,16 +6,23 @@ Each class does one thing; `app.main` puts them in order.
 import logging
 import re
 from asyncio import AbstractEventLoop, get_running_loop, timeout_at
+from collections.abc import Callable
+from functools import partial
 from secrets import token_hex
 from time import perf_counter, time
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core.errors import problem_response
 from app.core.logging import request_id
+
+HandlerT = TypeVar("HandlerT", bound=Callable[..., Any])
 
 log = logging.getLogger("app.request")
 LATER = 0.1
@@ -168,10 +175,37 @@ class UnhandledErrorMiddleware:
             await response(scope, receive, send)
 
 
+class HeadMiddleware:
+    """Answer HEAD like GET, without the body, and `OPTIONS *`: RFC 9110, sections 9.3.2 and 9.3.7.
+
+    FastAPI has HEAD only where a route declares it: such a route is left alone.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app = self.app
+        if scope["type"] == "http" and scope["method"] in {"HEAD", "OPTIONS"}:
+            if scope["path"] == "*":
+                app = Response(status_code=204)
+            elif scope["method"] == "HEAD" and not self.is_declared(scope):
+                scope, send = dict(scope, method="GET"), partial(self.send_head, send)
+        await app(scope, receive, send)
+
+    def is_declared(self, scope: Scope) -> bool:
+        """Return whether a route itself answers this method."""
+        return any(route.matches(scope)[0] is Match.FULL for route in scope["app"].routes)
+
+    async def send_head(self, send: Send, message: Message) -> None:
+        """Send a response without its body."""
+        await send(dict(message, body=b"") if message["type"] == "http.response.body" else message)
+
+
 class BodyLimitMiddleware:
     """Refuse a request whose body is longer than `max_bytes`, or takes more than `max_seconds` to arrive.
 
-    Nothing is refused before a handler reads, so one that takes more can say so first, with `allow_body`.
+    Limits are enforced while the body is read. A route can have others: see `body_limit` and `allow_body`.
     """
 
     def __init__(self, app: ASGIApp, *, max_bytes: int, max_seconds: float) -> None:
@@ -190,13 +224,15 @@ class BodyLimitMiddleware:
         def check(length: int) -> None:
             if length > scope["max_body_bytes"]:
                 # FastAPI turns anything but an HTTPException that comes out of reading a body into a 400.
-                raise HTTPException(413, f"The body may have at most {scope['max_body_bytes']} bytes.")
+                detail = f"The body may have at most {scope['max_body_bytes']} bytes."
+                raise HTTPException(413, detail, headers={"Connection": "close"})
 
         async def receive_counting() -> Message:
             nonlocal deadline, received, is_complete
             if is_complete:  # Whoever still asks wants to know whether the client is there.
                 return await receive()
             if deadline is None:
+                scope.update(getattr(scope.get("endpoint"), "body_limit", {}))
                 given = dict(scope["headers"]).get(b"content-length", b"")
                 check(int(given) if given.isdigit() else 0)
                 deadline = get_running_loop().time() + scope["max_body_seconds"]
@@ -216,8 +252,25 @@ class BodyLimitMiddleware:
         await self.app(scope, receive_counting, send)
 
 
+def body_limit(max_bytes: int, max_seconds: float | None = None) -> Callable[[HandlerT], HandlerT]:
+    """Let the requests of a route have a longer or only a shorter body than others.
+
+    Decorate the handler, below `@router.post(...)`: FastAPI reads a declared body before it calls the handler.
+    """
+    limit = {"max_body_bytes": max_bytes} | ({} if max_seconds is None else {"max_body_seconds": max_seconds})
+
+    def declare(handler: HandlerT) -> HandlerT:
+        vars(handler)["body_limit"] = limit
+        return handler
+
+    return declare
+
+
 def allow_body(request: Request, max_bytes: int, max_seconds: float | None = None) -> None:
-    """Let a request have a longer or only a shorter body than others. Call it before reading the body."""
+    """Let a request have a longer or only a shorter body than others. Call it before reading the body.
+
+    A handler that declares its body is called too late for this: decorate it with `body_limit`.
+    """
     request.scope["max_body_bytes"] = max_bytes
     if max_seconds is not None:
         request.scope["max_body_seconds"] = max_seconds
