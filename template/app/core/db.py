@@ -184,7 +184,7 @@ def _hide_values(context: ExceptionContext) -> None:
     original = context.original_exception
     is_data = f"{getattr(original, 'sqlstate', None) or DATA_EXCEPTION}".startswith(DATA_EXCEPTION)
     for error in (original, original.__cause__, context.sqlalchemy_exception):
-        if "detail" in getattr(error, "__dict__", {}):
+        if error is not context.sqlalchemy_exception and "detail" in getattr(error, "__dict__", {}):
             vars(error)["detail"] = None
         if is_data and error is not None and not isinstance(error, OSError):
             error.args = tuple(

@@ -8,9 +8,10 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from contextvars import ContextVar
+from copy import copy
 from functools import partial
 from types import TracebackType
 from typing import Any, TextIO
@@ -34,6 +35,8 @@ FLUSH_TIMEOUT = 1.0
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
+REPEAT_INPUT = (ValidationError, ValidationException)
+"""The errors whose messages contain what was to be validated."""
 URL_PASSWORD = re.compile(r"(://[^\s/:@\"']*:)[^\s/@]+@")
 URL_SECRET = re.compile(r"(?i)([?&][\w-]*(?:signature|credential|token|secret|password|key|sig)=)[^&\s\"'\\]+")
 CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
@@ -51,7 +54,7 @@ class RequestIdFilter(logging.Filter):
 
 def describe(error: BaseException) -> str:
     """Return the message of an exception, without the input values that pydantic and FastAPI repeat in theirs."""
-    if isinstance(error, ValidationError | ValidationException):
+    if isinstance(error, REPEAT_INPUT):
         problems = [f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()]
         return "\n  ".join([f"{len(problems)} values are not valid", *problems])
     try:
@@ -82,6 +85,20 @@ def traceback_lines(error: BaseException, seen: frozenset[int] = frozenset()) ->
             yield from (f"  | {line}" for line in traceback_lines(inner, seen))
 
 
+def _without_input(message: str, errors: Iterable[BaseException]) -> str:
+    """Return a message in which `describe` has replaced what errors, and those that led to them, say themselves."""
+    seen: set[int] = set()
+    to_do = [*errors]
+    while to_do:
+        error = to_do.pop()
+        if id(error) not in seen:
+            seen.add(id(error))
+            to_do += [cause for cause in (error.__cause__, error.__context__) if cause is not None]
+            to_do += error.exceptions if isinstance(error, BaseExceptionGroup) else ()
+            message = message.replace(str(error), describe(error)) if isinstance(error, REPEAT_INPUT) else message
+    return message
+
+
 def _full_name(kind: type) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
 
@@ -91,6 +108,13 @@ class SafeFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Format a record."""
+        arguments = record.args if isinstance(record.args, tuple) else ()
+        errors = [error for error in (*arguments, *(record.exc_info or ())) if isinstance(error, BaseException)]
+        if errors:
+            record = copy(record)
+            record.exc_text = None  # Another handler's formatter may have left it here.
+            if isinstance(record.msg, str):
+                record.msg, record.args = _without_input(record.getMessage(), errors), ()
         text = super().format(record)
         if "://" in text:
             text = URL_SECRET.sub(r"\1***", URL_PASSWORD.sub(r"\1***@", text))
@@ -118,8 +142,14 @@ class JsonLines(SafeFormatter, JsonFormatter):
         try:
             return super().jsonify_log_record(log_data)
         except (TypeError, ValueError, RecursionError):
-            plain = {f"{name}": value if isinstance(value, str) else ascii(value) for name, value in log_data.items()}
-            return super().jsonify_log_record(plain)
+            return super().jsonify_log_record({f"{name}": _as_text(value) for name, value in log_data.items()})
+
+
+def _as_text(value: object) -> str | None:
+    try:
+        return value if value is None or isinstance(value, str) else ascii(value)
+    except Exception:
+        return f"(a value of {type(value).__name__} that cannot be shown)"
 
 
 class ConsoleLines(SafeFormatter):
