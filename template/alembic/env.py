@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from app.core.config import Settings, explain, load
-from app.core.db import MIGRATION_LOCK, Base
+from app.core.db import MIGRATION_LOCK, Base, hide_values
 from app.core.discovery import load_models
 from app.core.logging import logging_config
 
@@ -82,7 +82,8 @@ def migrate(connection: Connection) -> None:
 
 async def migrate_online() -> None:
     """Connect and migrate."""
-    engine = create_async_engine(make_url(database_url()), poolclass=NullPool)
+    engine = create_async_engine(make_url(database_url()), poolclass=NullPool, hide_parameters=True)
+    hide_values(engine)
     async with engine.connect() as connection:
         await connection.run_sync(migrate)
     await engine.dispose()

@@ -16,6 +16,7 @@ from app.core.errors import install_error_handlers
 from app.core.middleware import (
     AccessLogMiddleware,
     BodyLimitMiddleware,
+    BodyMemoryMiddleware,
     HeadMiddleware,
     RequestIdMiddleware,
     SecurityHeadersMiddleware,
@@ -66,6 +67,8 @@ def create_app(settings: Settings | None = None, engine: AsyncEngine | None = No
 
 def _add_middleware(app: FastAPI, settings: Settings) -> None:
     """Add the middleware, innermost first: the last one added sees a request first and a response last."""
+    each, total = settings.max_request_bytes, max(settings.max_request_bytes, settings.max_bodies_bytes)
+    app.add_middleware(BodyMemoryMiddleware, max_bytes=total, max_each=each)
     app.add_middleware(
         BodyLimitMiddleware, max_bytes=settings.max_request_bytes, max_seconds=settings.request_body_timeout
     )

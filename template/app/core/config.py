@@ -66,6 +66,7 @@ class Settings(Section):
     api_docs: bool = Field(default_factory=lambda data: data.get("environment") != "production")
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
     max_request_bytes: PositiveInt = 1024 * 1024
+    max_bodies_bytes: PositiveInt = 64 * 1024 * 1024
 
     database_url: str
     db_pool_size: PositiveInt = 10

@@ -1,5 +1,6 @@
 """The database: the declarative base, the engine, and the session a request works in."""
 
+import re
 from collections.abc import AsyncGenerator
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
 from datetime import datetime
@@ -7,7 +8,7 @@ from typing import Any, ClassVar
 
 import asyncpg
 from sqlalchemy import DateTime, MetaData, event
-from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.engine import Engine, ExceptionContext
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Session
@@ -21,6 +22,11 @@ MIGRATION_LOCK = 7_234_815
 
 GOODBYE = 0.25
 """For how many seconds to wait until the server has closed a connection that is not needed any more."""
+
+ARGUMENT = re.compile(r"(query argument \$\d+[^:]*): .*", re.DOTALL)
+QUOTED = re.compile(r"""(["']).*\1""", re.DOTALL)
+DATA_EXCEPTION = "22"
+"""The class of the SQLSTATEs whose messages repeat a value."""
 
 
 class Base(DeclarativeBase):
@@ -73,6 +79,10 @@ class QueryOnly(Session):
 ReadSessionLocal = async_sessionmaker(sync_session_class=QueryOnly, autoflush=False, expire_on_commit=False)
 """Makes the sessions of requests that only read. Without BEGIN and COMMIT, a query takes one round trip of three."""
 
+ProbeSessionLocal = async_sessionmaker(sync_session_class=QueryOnly, autoflush=False, expire_on_commit=False)
+"""Makes the sessions of the readiness probe. They share one connection apart from the pool, so that a pool that is
+exhausted does not take all replicas out of the load balancer at once."""
+
 
 async def get_db() -> AsyncGenerator[AsyncSession]:
     """Give a request its session: committed when the handler returns, rolled back when anything raises.
@@ -95,15 +105,30 @@ async def get_read_db() -> AsyncSession:
 @asynccontextmanager
 async def bind_engine(engine: AsyncEngine) -> AsyncGenerator[AsyncEngine]:
     """Let the sessions use `engine` for the duration of the block, then close its connections."""
-    before = AsyncSessionLocal.kw.get("bind"), ReadSessionLocal.kw.get("bind")
+    makers = AsyncSessionLocal, ReadSessionLocal, ProbeSessionLocal
+    before = [maker.kw.get("bind") for maker in makers]
+    probe = _with_own_pool(engine)
     AsyncSessionLocal.configure(bind=engine)
     ReadSessionLocal.configure(bind=engine.execution_options(isolation_level="AUTOCOMMIT"))
+    ProbeSessionLocal.configure(bind=probe.execution_options(isolation_level="AUTOCOMMIT"))
+
+    def dispose_probe(_: object) -> None:
+        probe.sync_engine.dispose()
+
+    event.listen(engine.sync_engine, "engine_disposed", dispose_probe)
     try:
         yield engine
     finally:
-        AsyncSessionLocal.configure(bind=before[0])
-        ReadSessionLocal.configure(bind=before[1])
+        for maker, bind in zip(makers, before, strict=True):
+            maker.configure(bind=bind)
         await engine.dispose()
+        event.remove(engine.sync_engine, "engine_disposed", dispose_probe)
+
+
+def _with_own_pool(engine: AsyncEngine) -> AsyncEngine:
+    """Return an engine with the settings and events of `engine`, and a connection pool apart."""
+    like = engine.sync_engine
+    return AsyncEngine(Engine(like.pool.recreate(), like.dialect, like.url, hide_parameters=like.hide_parameters))
 
 
 def create_engine(settings: Settings) -> AsyncEngine:
@@ -139,10 +164,34 @@ def create_engine(settings: Settings) -> AsyncEngine:
             "lock_timeout": _milliseconds(settings.db_lock_timeout),
             "idle_in_transaction_session_timeout": _milliseconds(settings.db_idle_in_transaction_timeout),
         }
-    engine = create_async_engine(settings.database, connect_args=connect_args, **pool)
+    engine = create_async_engine(settings.database, connect_args=connect_args, hide_parameters=True, **pool)
+    hide_values(engine)
     event.listen(engine.sync_engine, "handle_error", _give_up_connection)
     event.listen(engine.sync_engine, "checkout", _refuse_closed_connection)
     return engine
+
+
+def hide_values(engine: AsyncEngine) -> None:
+    """Take the values of rows and parameters out of the engine's errors, which end up in the log.
+
+    `hide_parameters` does that for the list of parameters. PostgreSQL repeats values as well, in the DETAIL of an error
+    and in the messages of data exceptions; asyncpg and SQLAlchemy do so for values that they cannot convert.
+    """
+    event.listen(engine.sync_engine, "handle_error", _hide_values)
+
+
+def _hide_values(context: ExceptionContext) -> None:
+    original = context.original_exception
+    is_data = f"{getattr(original, 'sqlstate', None) or DATA_EXCEPTION}".startswith(DATA_EXCEPTION)
+    for error in (original, original.__cause__, context.sqlalchemy_exception):
+        if error is not context.sqlalchemy_exception and "detail" in getattr(error, "__dict__", {}):
+            vars(error)["detail"] = None
+        if is_data and error is not None and not isinstance(error, OSError):
+            error.args = tuple(
+                QUOTED.sub("'***'", ARGUMENT.sub(r"\1", part)) if isinstance(part, str) else part for part in error.args
+            )
+    if is_data:
+        (original.__cause__ or original).__cause__ = None  # What the values were like before they were converted.
 
 
 def _give_up_connection(context: ExceptionContext) -> None:

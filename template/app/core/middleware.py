@@ -5,11 +5,11 @@ Each class does one thing; `app.main` puts them in order.
 
 import logging
 import re
-from asyncio import AbstractEventLoop, get_running_loop, timeout_at
+from asyncio import get_running_loop, timeout_at
 from collections.abc import Callable
 from functools import partial
 from secrets import token_hex
-from time import perf_counter, time
+from time import perf_counter
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -19,14 +19,14 @@ from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.core.errors import problem_response
+from app.core.errors import RETRY_AFTER, problem_response
 from app.core.logging import request_id
 
 HandlerT = TypeVar("HandlerT", bound=Callable[..., Any])
 
 log = logging.getLogger("app.request")
-LATER = 0.1
-"""For how many seconds lines of the access log are collected."""
+FREE_BODY_BYTES = 16 * 1024
+"""How much of each body does not count: about what the server buffers of a connection anyway."""
 ACCEPTABLE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 
@@ -56,24 +56,12 @@ class RequestIdMiddleware:
 
 
 class AccessLogMiddleware:
-    """Log one line for each request, a moment after it is over: many lines at once take a fifth of the time."""
+    """Log one line for each request when it is over."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
-        self.requests: list[tuple[float, str | None, str, str, int, float]] = []
-        self.is_over = False
-        self._loop: AbstractEventLoop | None = None
-        """The event loop that will have `write` called."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            self.is_over = False
-            try:
-                await self.app(scope, receive, send)
-            finally:  # Of the last requests nothing is to be lost when the service ends.
-                self.is_over = True
-                self.write()
-            return
         if scope["type"] != "http" or not log.isEnabledFor(logging.INFO):
             await self.app(scope, receive, send)
             return
@@ -88,30 +76,48 @@ class AccessLogMiddleware:
         try:
             await self.app(scope, receive, send_noting_status)
         finally:
-            took = perf_counter() - started
-            self.requests.append((time(), request_id.get(), scope["method"], scope["path"], status, took))
-            self._write_soon()
-
-    def _write_soon(self) -> None:
-        if self.is_over:
-            self.write()
-        elif self._loop is not (loop := get_running_loop()):
-            self._loop = loop
-            loop.call_later(LATER, self.write)
-
-    def write(self) -> None:
-        """Log the requests that are over."""
-        self._loop = None
-        requests = self.requests[:]
-        self.requests.clear()
-        for over, own_id, method, path, status, seconds in requests:
+            milliseconds = round((perf_counter() - started) * 1000, 2)
             # Quoted again, because a decoded path can hold a line break, and pretend to be a line of its own.
-            request = {"method": method, "path": quote(path), "status": status, "ms": round(seconds * 1000, 2)}
-            text = "%(method)s %(path)s %(status)s %(ms)s ms"
-            extra = request | {"request_id": own_id}
-            record = log.makeRecord(log.name, logging.INFO, __file__, 0, text, (request,), None, extra=extra)
-            record.created, record.msecs = over, over % 1 * 1000
-            log.handle(record)
+            request = {"method": scope["method"], "path": quote(scope["path"]), "status": status, "ms": milliseconds}
+            log.info("%(method)s %(path)s %(status)s %(ms)s ms", request, extra=request)
+
+
+class BodyMemoryMiddleware:
+    """Bound the memory that bodies take: refuse one with a 503 when all those in flight would exceed `max_bytes`.
+
+    The first `FREE_BODY_BYTES` of each do not count, so large bodies that stall keep no ordinary request out. Bodies of
+    more than `max_each`, which a handler has allowed, are its own concern: they are to be streamed.
+    """
+
+    def __init__(self, app: ASGIApp, *, max_bytes: int, max_each: int) -> None:
+        self.app = app
+        self.max_bytes = max_bytes
+        self.max_each = max_each
+        self.held = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        received = counted = 0
+
+        async def receive_counting() -> Message:
+            nonlocal received, counted
+            message = await receive()
+            received += len(message.get("body", b""))
+            more = received - FREE_BODY_BYTES - counted
+            if more > 0 and scope["max_body_bytes"] <= self.max_each:
+                if self.held + more > self.max_bytes:
+                    detail = "The service has too many large bodies in memory at the moment. Try again."
+                    raise HTTPException(503, detail, headers=RETRY_AFTER | {"Connection": "close"})
+                self.held += more
+                counted += more
+            return message
+
+        try:
+            await self.app(scope, receive_counting, send)
+        finally:
+            self.held -= counted
 
 
 class SecurityHeadersMiddleware:

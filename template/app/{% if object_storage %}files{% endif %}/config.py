@@ -3,13 +3,16 @@
 from datetime import timedelta
 from typing import Annotated, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from app.core.config import EXAMPLE_PASSWORDS, Seconds, Section
 
 EXAMPLE_SECRETS = EXAMPLE_PASSWORDS | {"a-secret-key-of-its-own", "minioadmin"}
 SHORTEST_SECRET = 16
 PART_SIZE = 8 * 1024**2
+"""Of the largest files. Smaller ones have smaller parts, because each upload keeps some of them in memory."""
+SMALLEST_PART = 5 * 1024**2
+"""The least that S3 takes for all parts but the last."""
 MOST_PARTS = 10_000
 """How many parts S3 lets an object have."""
 
@@ -25,6 +28,8 @@ class FileSettings(Section):
     s3_region: str = "us-east-1"
     max_upload_bytes: Annotated[int, Field(gt=0, le=PART_SIZE * MOST_PARTS)] = 100 * 1024**2
     upload_timeout: Seconds = 900
+    upload_idle_timeout: Seconds = 30
+    max_uploads: PositiveInt = 16
 
     @field_validator("s3_endpoint_url", "s3_public_endpoint_url")
     @classmethod
@@ -49,6 +54,11 @@ class FileSettings(Section):
                 f"S3_SECRET_ACCESS_KEY is an example or has under {SHORTEST_SECRET} characters: choose another"
             )
         return self
+
+    @property
+    def part_size(self) -> int:
+        """The size of the parts in which a file goes to the storage: as small as `max_upload_bytes` allows."""
+        return max(SMALLEST_PART, -(-self.max_upload_bytes // MOST_PARTS))
 
     @property
     def given_up_after(self) -> timedelta:

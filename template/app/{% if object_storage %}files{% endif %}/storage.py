@@ -11,7 +11,7 @@ from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
 from app.core.errors import RETRY_AFTER, ServiceError
-from app.files.config import PART_SIZE, FileSettings
+from app.files.config import FileSettings
 
 PARTS_AT_ONCE = 2
 CONNECT_TIMEOUT = timedelta(seconds=5)
@@ -35,6 +35,9 @@ class Storage:
     """A bucket, and within it the objects whose keys begin with `prefix`."""
 
     def __init__(self, settings: FileSettings, prefix: str = "files") -> None:
+        self.uploads = 0
+        """How many uploads are under way."""
+        self._part_size = settings.part_size
         self._store = self._public_store = None
         if settings.s3_endpoint_url:
             self._store = make_store(settings, settings.s3_endpoint_url, prefix)
@@ -61,7 +64,7 @@ class Storage:
 
         upload = asyncio.ensure_future(
             obstore.put_async(
-                store, key, pull(), attributes=headers, chunk_size=PART_SIZE, max_concurrency=PARTS_AT_ONCE
+                store, key, pull(), attributes=headers, chunk_size=self._part_size, max_concurrency=PARTS_AT_ONCE
             )
         )
         # Nobody takes blocks from an upload that is over: make room for the one that is waiting.
