@@ -15,8 +15,7 @@ import asyncpg
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field
-from pydantic_core import to_jsonable_python
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from sqlalchemy.exc import DBAPIError, IntegrityError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm.exc import StaleDataError
@@ -137,15 +136,19 @@ class ValidationProblem(Problem):
     errors: list[FieldError] = []
 
 
+ANYTHING = TypeAdapter[Any](Any, config=ConfigDict(ser_json_bytes="base64"))
+
+
 class ProblemResponse(JSONResponse):
     """A problem document as a response."""
 
     media_type = "application/problem+json"
 
     def render(self, content: Any) -> bytes:
-        """Encode any content: text of a request may hold lone surrogates, which UTF-8 cannot represent."""
-        text = json.dumps(to_jsonable_python(content, fallback=str), ensure_ascii=False, separators=(",", ":"))
-        return text.encode("utf-8", "replace")
+        """Encode any content: NaN as null, and a lone surrogate, which UTF-8 cannot represent, as a question mark."""
+        plain = ANYTHING.dump_python(content, mode="json", fallback=str)
+        finite = json.loads(json.dumps(plain), parse_constant=lambda _name: None)
+        return json.dumps(finite, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
 def problem_response(
