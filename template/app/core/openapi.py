@@ -62,8 +62,8 @@ def _declare_problems(method: str, path: str, operation: dict[str, Any]) -> None
     if "{" in path:
         statuses.append(404)
     if "requestBody" in operation:
-        statuses += [400, 408, 413]
-    if "422" in responses:
+        statuses += [400, 408, 413, 422]
+    elif "422" in responses:
         statuses.append(422)
     if operation.get("security"):
         statuses += [401, 403]
