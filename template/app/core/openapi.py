@@ -1,5 +1,6 @@
 """The OpenAPI document: stable operation ids for generated clients, and every error declared."""
 
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -7,6 +8,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
 
+from app.core.discovery import feature_modules
 from app.core.errors import Problem, ProblemResponse, ValidationProblem
 
 READING = ("get", "head", "options")
@@ -36,12 +38,22 @@ def located(status: int = HTTPStatus.CREATED) -> dict[int | str, dict[str, Any]]
 
 
 class DocumentedAPI(FastAPI):
-    """FastAPI whose document declares the errors that any operation can answer, as problem documents."""
+    """FastAPI whose document declares the errors that any operation can answer, as problem documents.
+
+    Each `guard.py` with a function `protect(app)` guards it, which returns what writes that into the document.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        modules = [module for module in feature_modules("guard") if hasattr(module, "protect")]
+        self.document_access: list[Callable[[dict[str, Any]], None]] = [module.protect(self) for module in modules]
 
     def openapi(self) -> dict[str, Any]:
         """Return the document; it is made once."""
         if self.openapi_schema is None:
             schema = super().openapi()
+            for document in self.document_access:
+                document(schema)
             for path, operations in schema["paths"].items():
                 for method, operation in operations.items():
                     _declare_problems(method, path, operation)

@@ -21,7 +21,7 @@ from app.core.deps import Session
 from app.core.errors import ConflictError, InvalidInputError, NotFoundError
 from app.core.middleware import allow_body
 from app.main import create_app
-from tests.harness.client import running
+from tests.harness.client import opened, running
 from tests.harness.databases import Databases
 from tests.harness.isolation import Isolation
 
@@ -116,7 +116,7 @@ async def fail_to_commit(session: Session) -> None:
 @pytest.fixture(scope="module")
 async def app(settings: Settings, test_engine: AsyncEngine) -> AsyncGenerator[FastAPI]:
     app = create_app(settings.model_copy(update={"max_request_bytes": 100, "request_body_timeout": 0.2}), test_engine)
-    app.include_router(router)
+    app.include_router(opened(router))
     async with running(app):
         yield app
 
@@ -315,7 +315,7 @@ async def test_a_500_over_a_socket(live_client: httpx.AsyncClient) -> None:
 async def test_a_database_that_is_away(path: str) -> None:
     settings = Settings(environment="test", database_url="postgresql+asyncpg://nobody@127.0.0.1:1/none")
     app = create_app(settings)
-    app.include_router(router)
+    app.include_router(opened(router))
 
     async with running(app):
         transport = httpx.ASGITransport(app=app)
@@ -334,7 +334,7 @@ async def test_a_pool_that_is_exhausted(isolation: Isolation, databases: Databas
     settings = Settings(environment="test", database_url=url, db_pool_size=1, db_max_overflow=0, db_pool_timeout=0.1)
     engine = create_engine(settings)
     app = create_app(settings, engine)
-    app.include_router(router)
+    app.include_router(opened(router))
 
     async with running(app), engine.connect() as held:
         await held.execute(text("SELECT 1"))
