@@ -1,4 +1,4 @@
-"""Values for the settings of features, which the tests, `make fuzz` and `make bench` could not start the service without.
+"""Values for the settings of features, without which tests, `make fuzz` and `make bench` could not start the service.
 
 `tests/settings.env` sets any of them. A setting that has no default and is not there gets its example from
 `.env.example`, or else its value in the environment.

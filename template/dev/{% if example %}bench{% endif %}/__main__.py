@@ -104,12 +104,10 @@ def post(path: str) -> Callable[[], bytes]:
 @contextmanager
 def server(*arguments: str, database_url: str, port: int) -> Generator[int]:
     """Run a server for the duration of the block, and yield its process id when it answers."""
-    variables = {"ENVIRONMENT": "test", "DATABASE_URL": database_url, "PORT": str(port), "SHUTDOWN_DELAY": "0"}
+    variables = os.environ | example_settings()
+    variables |= {"ENVIRONMENT": "test", "DATABASE_URL": database_url, "PORT": str(port), "SHUTDOWN_DELAY": "0"}
     with subprocess.Popen(
-        [sys.executable, *arguments],
-        cwd=PROJECT,
-        env=os.environ | example_settings() | variables,
-        stdout=subprocess.DEVNULL,
+        [sys.executable, *arguments], cwd=PROJECT, env=variables, stdout=subprocess.DEVNULL
     ) as process:
         try:
             answered = False
