@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from tests.harness.isolation import Isolation, fail_for
 from tests.harness.queries import recording, refuse_repetition
-from tests.harness.sandbox import Sandbox
+from tests.harness.sandbox import Sandbox, serving
 
 AnswerCheck = Callable[[str, FastAPI, Scope, httpx.Response], None]
 answer_checks: list[AnswerCheck] = []
@@ -46,6 +46,7 @@ class Transport(httpx.ASGITransport):
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         _scope.set(scope)
+        serving.set(True)
         await self._app(scope, receive, send)
 
 
