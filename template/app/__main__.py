@@ -19,6 +19,7 @@ def main() -> int:
         settings = load(Settings)
         for section in sections():
             load(section)
+        settings.check_host()
     except ValidationError as error:
         print(f"The service cannot start with these settings:\n{explain(error)}", file=sys.stderr)
         return 2

@@ -3,13 +3,15 @@
 import secrets
 from contextlib import suppress
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
 from pydantic import Field, PositiveInt, SecretStr, model_validator
 
 from app.core.config import EXAMPLE_PASSWORDS, SHORTEST_PASSWORD, Seconds, Section
 
 SHORTEST_SECRET = 32
+LONGEST_PASSWORD = 200
+"""That of the form to sign in with."""
 EXAMPLE_SECRETS = frozenset({"at-least-32-characters-of-your-own"})
 DEVELOPMENT_SECRETS = Path(__file__).parent.parent.parent / ".secrets"
 
@@ -18,11 +20,11 @@ class AuthSettings(Section):
     """How people sign in, and for how long."""
 
     jwt_secret: SecretStr = SecretStr("")
-    access_token_lifetime: Seconds = 15 * 60
+    access_token_lifetime: Annotated[Seconds, Field(ge=1)] = 15 * 60
     sign_in_lifetime: Seconds = 30 * 24 * 3600
     sign_in_attempts: PositiveInt = 5
     sign_in_window: Seconds = 15 * 60
-    owner_username: str = Field("", max_length=100)
+    owner_username: str = Field("", max_length=100, pattern=r"^\s*([A-Za-z0-9][A-Za-z0-9._@+-]*)?\s*$")
     owner_password: SecretStr = SecretStr("")
 
     @model_validator(mode="before")
@@ -43,6 +45,8 @@ class AuthSettings(Section):
             )
         if bool(self.owner_username) != bool(password):
             raise ValueError("OWNER_USERNAME and OWNER_PASSWORD belong together: set both, or none")
+        if len(password) > LONGEST_PASSWORD:
+            raise ValueError(f"OWNER_PASSWORD has over {LONGEST_PASSWORD} characters, with which nobody can sign in")
         weak = password in EXAMPLE_PASSWORDS or len(password) < SHORTEST_PASSWORD
         if password and weak and self.environment == "production":
             raise ValueError(

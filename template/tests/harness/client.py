@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.core.permissions import open_to_all
 from tests.harness.isolation import Isolation, fail_for
 from tests.harness.queries import recording, refuse_repetition
-from tests.harness.sandbox import Sandbox
+from tests.harness.sandbox import Sandbox, serving
 
 AnswerCheck = Callable[[str, FastAPI, Scope, httpx.Response], None]
 answer_checks: list[AnswerCheck] = []
@@ -140,6 +140,7 @@ class Transport(httpx.ASGITransport):
             check(exchange.name, self._app, exchange.scope, exchange.answer)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        serving.set(True)
         await _exchange.get().serve(self._app, scope, receive, send)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from dev.example_settings import complaint
 from tests.harness.databases import template_name
 from tests.harness.run import (
     EMBEDDED,
@@ -88,6 +89,8 @@ def pytest_runtestloop(session: pytest.Session) -> None:
     if is_worker(session.config) or SERVER in stash or not any("databases" in fixtures_of(item) for item in items):
         return
     try:
+        if wrong := complaint():
+            raise HarnessError(f"The application cannot start with these settings:\n{wrong}")
         start_server(session.config)
     except HarnessError as error:
         session.shouldfail = str(error)
