@@ -77,7 +77,6 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
             allow_headers=["*"],
             expose_headers=["Location", "X-Request-ID"],
         )
-    pages = frozenset(page for page in (app.docs_url, app.redoc_url) if page)
-    app.add_middleware(SecurityHeadersMiddleware, https_only=settings.environment == "production", pages=pages)
+    app.add_middleware(SecurityHeadersMiddleware, https_only=settings.environment == "production")
     app.add_middleware(AccessLogMiddleware)
     app.add_middleware(RequestIdMiddleware)

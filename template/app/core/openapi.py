@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
 
+from app.core.documentation import add_pages
 from app.core.errors import Problem, ProblemResponse, ValidationProblem
 
 READING = ("get", "head", "options")
@@ -32,11 +33,20 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 def located(status: int = HTTPStatus.CREATED) -> dict[int | str, dict[str, Any]]:
     """Declare that a response says in `Location` where to go: `responses=located() | problems(410)`."""
-    return {int(status): {"headers": {"Location": _header("uri-reference")}}}
+    return {status: {"headers": {"Location": _header("uri-reference")}}}
 
 
 class DocumentedAPI(FastAPI):
     """FastAPI whose document declares the errors that any operation can answer, as problem documents."""
+
+    def setup(self) -> None:
+        """Add the routes of the document and of its pages, which FastAPI's own would load from other hosts."""
+        urls = self.docs_url, self.redoc_url
+        self.docs_url = self.redoc_url = None
+        super().setup()
+        self.docs_url, self.redoc_url = urls
+        if self.openapi_url:
+            add_pages(self)
 
     def openapi(self) -> dict[str, Any]:
         """Return the document; it is made once."""
