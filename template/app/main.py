@@ -17,6 +17,7 @@ from app.core.middleware import (
     AccessLogMiddleware,
     BodyLimitMiddleware,
     RequestIdMiddleware,
+    RootPathMiddleware,
     SecurityHeadersMiddleware,
     UnhandledErrorMiddleware,
 )
@@ -55,6 +56,7 @@ def create_app(settings: Settings | None = None, engine: AsyncEngine | None = No
         redirect_slashes=False,
         lifespan=lifespan,
     )
+    app.root_path = settings.root_path
     app.state.settings = settings
     install_error_handlers(app)
     _add_middleware(app, settings)
@@ -78,5 +80,6 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
             expose_headers=["Location", "X-Request-ID"],
         )
     app.add_middleware(SecurityHeadersMiddleware, https_only=settings.environment == "production")
+    app.add_middleware(RootPathMiddleware, root_path=settings.root_path)
     app.add_middleware(AccessLogMiddleware)
     app.add_middleware(RequestIdMiddleware)

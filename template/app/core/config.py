@@ -4,6 +4,7 @@ A feature that needs settings of its own defines a `Section` in `app/<feature>/c
 at the start like those below.
 """
 
+import re
 from functools import cache
 from typing import Annotated, Literal, Self, TypeVar
 
@@ -15,6 +16,9 @@ from sqlalchemy.exc import ArgumentError
 DATABASE_DRIVER = "postgresql+asyncpg"
 EXAMPLE_PASSWORDS = frozenset({"a-password-of-its-own", "admin", "change-me", "changeme", "password", "postgres"})
 SHORTEST_PASSWORD = 12
+ROOT_PATH = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*")
+OWN_PATHS = ("/api/v1/", "/health/ready/", "/docs/assets/", "/redoc/", "/openapi.json/")
+"""Paths of the service: with a prefix that one of them begins with, it is not known whether a request has it."""
 
 Seconds = PositiveFloat
 SectionT = TypeVar("SectionT", bound="Section")
@@ -54,6 +58,7 @@ class Settings(Section):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     workers: PositiveInt = 1
+    root_path: str = ""
     keep_alive_timeout: PositiveInt = 65
     request_body_timeout: Seconds = 30
     shutdown_delay: float = Field(default_factory=lambda data: 5 * (data.get("environment") == "production"), ge=0)
@@ -75,6 +80,21 @@ class Settings(Section):
     db_idle_in_transaction_timeout: Seconds = 60
     db_behind_pgbouncer: bool = False
     readiness_timeout: Seconds = 2
+
+    @model_validator(mode="before")
+    @classmethod
+    def _reload_soon(cls, values: dict[str, object]) -> dict[str, object]:
+        """In development a reload does not wait long for requests, such as an event stream that does not end."""
+        return {"shutdown_timeout": 1} | values if values.get("environment") == "development" else values
+
+    @field_validator("root_path")
+    @classmethod
+    def _require_prefix(cls, value: str) -> str:
+        if not ROOT_PATH.fullmatch(value):
+            raise ValueError("must begin with a slash and not end with one: /billing")
+        if value and any(path.startswith(f"{value}/") for path in OWN_PATHS):
+            raise ValueError("must not be what paths of the service begin with, as /api is: choose another prefix")
+        return value
 
     @field_validator("cors_origins", mode="before")
     @classmethod

@@ -61,7 +61,19 @@ class DocumentedAPI(FastAPI):
             models = [(Problem, "serialization"), (ValidationProblem, "serialization")]
             _, ours = models_json_schema(models, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
             schemas.update(ours["$defs"])
+            _declare_root_path(schema, self.root_path)
         return self.openapi_schema or {}
+
+
+def _declare_root_path(schema: dict[str, Any], root_path: str) -> None:
+    """Put the prefix before the addresses at which clients get tokens, and declare it as the server."""
+    if not root_path:
+        return
+    schema.setdefault("servers", [{"url": root_path}])
+    for scheme in schema["components"].get("securitySchemes", {}).values():
+        for flow in scheme.get("flows", {}).values():
+            paths = {key: url for key, url in flow.items() if key.endswith("Url") and url.startswith("/")}
+            flow.update((key, root_path + url) for key, url in paths.items())
 
 
 def _declare_problems(method: str, path: str, operation: dict[str, Any]) -> None:
