@@ -1,6 +1,7 @@
 """Logging: one JSON object a line, each with the id of the request it belongs to."""
 
 import logging
+from asyncio import CancelledError
 from contextvars import ContextVar
 from typing import Any
 
@@ -20,6 +21,16 @@ class RequestIdFilter(logging.Filter):
         return True
 
 
+class CancelledRequestFilter(logging.Filter):
+    """Log a request that uvicorn has cancelled, as it does when SHUTDOWN_TIMEOUT is over, without its traceback."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let every record through, in one line if it is about a cancellation."""
+        if record.exc_info and isinstance(record.exc_info[1], CancelledError):
+            record.msg, record.args, record.exc_info = "A request was cancelled", (), None
+        return True
+
+
 def logging_config(settings: Settings) -> dict[str, Any]:
     """Return the configuration of the whole process, for `logging.config.dictConfig`.
 
@@ -29,7 +40,7 @@ def logging_config(settings: Settings) -> dict[str, Any]:
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "filters": {"request_id": {"()": RequestIdFilter}},
+        "filters": {"request_id": {"()": RequestIdFilter}, "cancelled": {"()": CancelledRequestFilter}},
         "formatters": {
             "json": {
                 "()": "pythonjsonlogger.json.JsonFormatter",
@@ -50,6 +61,7 @@ def logging_config(settings: Settings) -> dict[str, Any]:
         },
         "root": {"level": settings.log_level, "handlers": ["stdout"]},
         "loggers": {
+            "uvicorn.error": {"filters": ["cancelled"]},
             "watchfiles": {"level": "WARNING"},  # It reports each file that Python compiles.
             "alembic.runtime.plugins": {"level": "WARNING"},  # It reports each of its parts, in each process.
         },

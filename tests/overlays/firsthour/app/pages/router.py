@@ -43,9 +43,9 @@ async def redirect(to: str) -> RedirectResponse:
 
 
 @router.get("/absolute")
-async def get_absolute(request: Request) -> str:
-    """Return the complete address of a note."""
-    return str(request.url_for("get_note"))
+async def get_absolute(request: Request) -> list[str]:
+    """Return complete addresses: of a note, and of the next page."""
+    return [str(request.url_for("get_note")), str(request.url.include_query_params(page=2))]
 
 
 @router.websocket("/socket")

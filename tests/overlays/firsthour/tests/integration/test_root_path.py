@@ -61,7 +61,10 @@ async def test_only_a_path_gets_the_prefix(proxied: httpx.AsyncClient, given: st
 
 
 async def test_a_complete_address_has_the_prefix(proxied: httpx.AsyncClient) -> None:
-    assert (await proxied.get("/absolute")).json() == f"http://test{PREFIX}/api/v1/notes/1"
+    assert (await proxied.get("/absolute")).json() == [
+        f"http://test{PREFIX}/api/v1/notes/1",
+        f"http://test{PREFIX}/absolute?page=2",
+    ]
 
 
 @pytest.mark.parametrize("page", ["/docs", "/redoc"])
