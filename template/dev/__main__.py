@@ -42,10 +42,10 @@ def environment() -> Generator[dict[str, str]]:
         yield variables
 
 
-def companions() -> Iterator[ModuleType]:
-    """Yield the modules here that have a `companion`: another server that the service needs."""
+def companions(attribute: str = "companion") -> Iterator[ModuleType]:
+    """Yield the modules here that have a `companion`, another server that the service needs; or another attribute."""
     for found in iter_modules([str(Path(__file__).parent)], prefix="dev."):
-        if found.name != __spec__.name and hasattr(module := import_module(found.name), "companion"):
+        if found.name != __spec__.name and hasattr(module := import_module(found.name), attribute):
             yield module
 
 
@@ -81,6 +81,8 @@ def serve(variables: dict[str, str]) -> int:
     say("Migrating")
     if code := run([sys.executable, "-m", "alembic", "upgrade", "head"], variables):
         return code
+    for module in companions("credentials"):
+        variables = variables | module.credentials(variables)
     say(f"Serving on http://{host}:{port}/docs - Ctrl-C stops it")
     return run([sys.executable, "-m", "app"], variables)
 

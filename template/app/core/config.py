@@ -20,6 +20,9 @@ from app.core.database_url import check_database_url
 
 EXAMPLE_PASSWORDS = frozenset({"a-password-of-its-own", "admin", "change-me", "changeme", "password", "postgres"})
 SHORTEST_PASSWORD = 12
+ROOT_PATH = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*")
+OWN_PATHS = ("/api/v1/", "/health/ready/", "/docs/assets/", "/redoc/", "/openapi.json/")
+"""Paths of the service: with a prefix that one of them begins with, it is not known whether a request has it."""
 
 LONGEST = 100 * 365 * 24 * 3600
 """A hundred years in seconds: added to any date, it is still a date."""
@@ -98,6 +101,7 @@ class Settings(Section):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     workers: Annotated[int, Field(gt=0, le=1000)] = 1
+    root_path: str = ""
     keep_alive_timeout: WholeSeconds = 65
     max_request_head_bytes: Annotated[int, Field(ge=4096, le=1024 * 1024)] = 32 * 1024
     write_timeout: Seconds = 60
@@ -124,6 +128,21 @@ class Settings(Section):
     db_idle_in_transaction_timeout: ServerSeconds = 60
     db_behind_pgbouncer: bool = False
     readiness_timeout: Seconds = 2
+
+    @model_validator(mode="before")
+    @classmethod
+    def _reload_soon(cls, values: dict[str, object]) -> dict[str, object]:
+        """In development a reload does not wait long for requests, such as an event stream that does not end."""
+        return {"shutdown_timeout": 1} | values if values.get("environment") == "development" else values
+
+    @field_validator("root_path")
+    @classmethod
+    def _require_prefix(cls, value: str) -> str:
+        if not ROOT_PATH.fullmatch(value):
+            raise ValueError("must begin with a slash and not end with one: /billing")
+        if value and any(path.startswith(f"{value}/") for path in OWN_PATHS):
+            raise ValueError("must not be what paths of the service begin with, as /api is: choose another prefix")
+        return value
 
     @field_validator("cors_origins", mode="before")
     @classmethod

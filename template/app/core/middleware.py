@@ -27,6 +27,11 @@ HandlerT = TypeVar("HandlerT", bound=Callable[..., Any])
 log = logging.getLogger("app.request")
 FREE_BODY_BYTES = 16 * 1024
 """How much of each body does not count: about what the server buffers of a connection anyway."""
+PAGE_TYPES = (b"text/html", b"application/xhtml+xml", b"text/javascript", b"application/javascript")
+"""Pages, and scripts: a worker has the policy of the script that it runs."""
+PAGE_POLICY = b"default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+VALIDATORS = frozenset({b"etag", b"last-modified"})
+NO_STORE = (b"cache-control", b"no-store")
 ACCEPTABLE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 
@@ -123,12 +128,15 @@ class BodyMemoryMiddleware:
 class SecurityHeadersMiddleware:
     """Add the response headers that browsers want to see from an API, unless a response brings its own.
 
-    Source: OWASP REST Security Cheat Sheet, "Security Headers".
+    An HTML page may load what comes from this origin, and has no inline scripts or styles; one that needs more brings
+    its own Content-Security-Policy. No response is stored, except static files: those with an ETag or a Last-Modified
+    that are not below `/api/`.
+
+    Sources: OWASP REST Security Cheat Sheet, "Security Headers"; RFC 9111, section 5.2.2.5.
     """
 
-    def __init__(self, app: ASGIApp, *, https_only: bool, pages: frozenset[str] = frozenset()) -> None:
+    def __init__(self, app: ASGIApp, *, https_only: bool) -> None:
         self.app = app
-        self.pages = pages
         self.headers = [
             (b"x-content-type-options", b"nosniff"),
             (b"x-frame-options", b"DENY"),
@@ -136,22 +144,62 @@ class SecurityHeadersMiddleware:
         ]
         if https_only:
             self.headers.append((b"strict-transport-security", b"max-age=31536000; includeSubDomains"))
-        # The documentation pages load scripts and styles, so the strict policy is not for them.
         self.api_headers = [*self.headers, (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")]
+        self.page_headers = [*self.headers, (b"content-security-policy", PAGE_POLICY)]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        ours = self.headers if scope["path"] in self.pages else self.api_headers
+        is_api = scope["path"].removeprefix(scope.get("root_path", "")).startswith("/api/")
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                present = {name.lower() for name, _ in message["headers"]}
-                message["headers"] = [*message["headers"], *(h for h in ours if h[0] not in present)]
+                present = {name.lower(): value for name, value in message["headers"]}
+                is_page = present.get(b"content-type", b"").startswith(PAGE_TYPES)
+                is_static = not VALIDATORS.isdisjoint(present) and not is_api
+                ours = self.page_headers if is_page else self.api_headers
+                added = ours if is_static else [*ours, NO_STORE]
+                message["headers"] = [*message["headers"], *(h for h in added if h[0] not in present)]
             await send(message)
 
         await self.app(scope, receive, send_with_headers)
+
+
+class RootPathMiddleware:
+    """Serve below a path prefix, whether the proxy in front removes it from the requests or not.
+
+    Routes are matched without it. It is put before a `Location` that is a path.
+
+    Source: ASGI specification, "HTTP & WebSocket ASGI Message Format": `path` begins with `root_path`.
+    """
+
+    def __init__(self, app: ASGIApp, *, root_path: str) -> None:
+        self.app = app
+        self.root_path = root_path
+        self.own_path = re.compile(rb"/(?!/|%s(?:[/?#]|$))" % re.escape(root_path[1:].encode()))
+        """Matches a `Location` that is a path without the prefix."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not self.root_path or scope["type"] not in {"http", "websocket"}:
+            await self.app(scope, receive, send)
+            return
+        if not f"{scope['path']}/".startswith(f"{self.root_path}/"):
+            scope["path"] = self.root_path + scope["path"]
+            scope["raw_path"] = self.root_path.encode() + (scope.get("raw_path") or b"")
+        scope["root_path"] = self.root_path
+
+        async def send_with_prefix(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [
+                    (name, self.root_path.encode() + value)
+                    if name.lower() == b"location" and self.own_path.match(value)
+                    else (name, value)
+                    for name, value in message["headers"]
+                ]
+            await send(message)
+
+        await self.app(scope, receive, send_with_prefix)
 
 
 class UnhandledErrorMiddleware:

@@ -9,6 +9,7 @@ from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
 
 from app.core.discovery import feature_modules
+from app.core.documentation import add_pages
 from app.core.errors import Problem, ProblemResponse, ValidationProblem
 
 READING = ("get", "head", "options")
@@ -34,7 +35,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 def located(status: int = HTTPStatus.CREATED) -> dict[int | str, dict[str, Any]]:
     """Declare that a response says in `Location` where to go: `responses=located() | problems(410)`."""
-    return {int(status): {"headers": {"Location": _header("uri-reference")}}}
+    return {status: {"headers": {"Location": _header("uri-reference")}}}
 
 
 class DocumentedAPI(FastAPI):
@@ -47,6 +48,15 @@ class DocumentedAPI(FastAPI):
         super().__init__(**options)
         modules = [module for module in feature_modules("guard") if hasattr(module, "protect")]
         self.document_access: list[Callable[[dict[str, Any]], None]] = [module.protect(self) for module in modules]
+
+    def setup(self) -> None:
+        """Add the routes of the document and of its pages, which FastAPI's own would load from other hosts."""
+        urls = self.docs_url, self.redoc_url
+        self.docs_url = self.redoc_url = None
+        super().setup()
+        self.docs_url, self.redoc_url = urls
+        if self.openapi_url:
+            add_pages(self)
 
     def openapi(self) -> dict[str, Any]:
         """Return the document; it is made once."""
@@ -63,7 +73,19 @@ class DocumentedAPI(FastAPI):
             models = [(Problem, "serialization"), (ValidationProblem, "serialization")]
             _, ours = models_json_schema(models, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
             schemas.update(ours["$defs"])
+            _declare_root_path(schema, self.root_path)
         return self.openapi_schema or {}
+
+
+def _declare_root_path(schema: dict[str, Any], root_path: str) -> None:
+    """Put the prefix before the addresses at which clients get tokens, and declare it as the server."""
+    if not root_path:
+        return
+    schema.setdefault("servers", [{"url": root_path}])
+    for scheme in schema["components"].get("securitySchemes", {}).values():
+        for flow in scheme.get("flows", {}).values():
+            paths = {key: url for key, url in flow.items() if key.endswith("Url") and url.startswith("/")}
+            flow.update((key, root_path + url) for key, url in paths.items())
 
 
 def _declare_problems(method: str, path: str, operation: dict[str, Any]) -> None:
