@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core.errors import problem_response
 from app.core.logging import request_id
+from app.core.security import Caller, caller
 
 log = logging.getLogger("app.request")
 LATER = 0.1
@@ -42,10 +43,12 @@ class RequestIdMiddleware:
             await send(message)
 
         token = request_id.set(own.decode())
+        calling = caller.set(Caller(scope["client"][0] if scope.get("client") else ""))
         try:
             await self.app(scope, receive, send_with_id)
         finally:
             request_id.reset(token)
+            caller.reset(calling)
 
 
 class AccessLogMiddleware:
