@@ -13,7 +13,7 @@ import hmac
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import ColumnElement, case, delete, func, literal, select, update
+from sqlalchemy import ColumnElement, case, delete, func, literal, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -69,13 +69,12 @@ async def check(username: str, client: str) -> Guess:
     guess, now = Guess(username, client), datetime.now(UTC)
     keys = (guess.of_client, guess.of_name, guess.success)
     async with AsyncSessionLocal() as session:
-        rows = await session.execute(
-            select(Attempts.name_digest, Attempts.until).where(Attempts.name_digest.in_(keys), Attempts.until > now)
-        )
-        until = {key: end for key, end in rows}  # noqa: C416 - `dict` does not know that a row is a pair
-    guess = Guess(username, client, known=guess.success in until)
-    waits = [until.get(key, now) - _window() - now for key in _counted(guess)]
-    if max(waits) > timedelta():
+        rows = await session.scalars(select(Attempts).where(Attempts.name_digest.in_(keys), Attempts.until > now))
+        kept = {row.name_digest: row for row in rows}
+    guess = Guess(username, client, known=guess.success in kept)
+    limits = [(kept[key], free) for key, (free, _) in _counted(guess).items() if key in kept]
+    waits = [row.until - _window() - now for row, free in limits if row.count >= free]
+    if waits and max(waits) > timedelta():
         raise TooManyAttemptsError(max(waits))
     return guess
 
@@ -96,7 +95,7 @@ async def count(guess: Guess) -> None:
             counting = counting.on_conflict_do_update(
                 index_elements=[Attempts.name_digest],
                 set_={"count": more, "until": _until(now, more, free, longest)},
-                where=Attempts.until <= now + _window(),
+                where=or_(Attempts.count < free, Attempts.until <= now + _window()),
             )
             if await session.scalar(counting.returning(Attempts.count)) is None:
                 until = await session.scalar(select(Attempts.until).where(Attempts.name_digest == key))
