@@ -10,6 +10,7 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from http import HTTPMethod, HTTPStatus
 from typing import Any
+from urllib.parse import quote
 
 import asyncpg
 from fastapi import FastAPI, Request
@@ -23,6 +24,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from app.core.logging import request_id
+from app.core.security import record
 
 log = logging.getLogger(__name__)
 
@@ -244,6 +246,8 @@ async def _handle_validation(request: Request, error: RequestValidationError) ->
 async def _handle_service(request: Request, error: ServiceError) -> ProblemResponse:
     if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         log.warning("answered with %d: %r", error.status, error.__cause__ or error)
+    if error.status == HTTPStatus.FORBIDDEN:
+        record("request", "forbidden", method=request.method, path=quote(request.url.path))
     return problem_response(request.url.path, error.status, str(error), headers=error.headers)
 
 

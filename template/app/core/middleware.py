@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core.errors import RETRY_AFTER, problem_response
 from app.core.logging import request_id
+from app.core.security import Caller, caller
 
 HandlerT = TypeVar("HandlerT", bound=Callable[..., Any])
 
@@ -54,10 +55,12 @@ class RequestIdMiddleware:
             await send(message)
 
         token = request_id.set(own.decode())
+        calling = caller.set(Caller(scope["client"][0] if scope.get("client") else ""))
         try:
             await self.app(scope, receive, send_with_id)
         finally:
             request_id.reset(token)
+            caller.reset(calling)
 
 
 class AccessLogMiddleware:
