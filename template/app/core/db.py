@@ -26,7 +26,7 @@ GOODBYE = 0.25
 """For how many seconds to wait until the server has closed a connection that is not needed any more."""
 
 ARGUMENT = re.compile(r"(query argument \$\d+[^:]*): .*", re.DOTALL)
-QUOTED_VALUE = re.compile(r"""(["']).*\1""", re.DOTALL)
+IN_QUOTES = re.compile(r"""(["']).*\1""", re.DOTALL)
 DATA_EXCEPTION = "22"
 """The class of the SQLSTATEs whose messages repeat a value."""
 
@@ -237,7 +237,8 @@ def _hide_values(context: ExceptionContext) -> None:
             vars(error)["detail"] = None
         if is_data and error is not None and not isinstance(error, OSError):
             error.args = tuple(
-                QUOTED_VALUE.sub("'***'", ARGUMENT.sub(r"\1", part)) if isinstance(part, str) else part for part in error.args
+                IN_QUOTES.sub("'***'", ARGUMENT.sub(r"\1", part)) if isinstance(part, str) else part
+                for part in error.args
             )
     if is_data:
         (original.__cause__ or original).__cause__ = None  # What the values were like before they were converted.

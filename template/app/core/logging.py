@@ -295,6 +295,7 @@ class BackgroundHandler(logging.Handler):
         record.request_id = request_id.get()
         return f"{self.format(record)}\n"
 
+
 class CancelledRequestFilter(logging.Filter):
     """Log a request that uvicorn has cancelled, as it does when SHUTDOWN_TIMEOUT is over, without its traceback."""
 
