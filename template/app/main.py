@@ -17,7 +17,9 @@ from app.core.middleware import (
     AccessLogMiddleware,
     BodyLimitMiddleware,
     BodyMemoryMiddleware,
+    HeadMiddleware,
     RequestIdMiddleware,
+    RootPathMiddleware,
     SecurityHeadersMiddleware,
     UnhandledErrorMiddleware,
 )
@@ -56,6 +58,7 @@ def create_app(settings: Settings | None = None, engine: AsyncEngine | None = No
         redirect_slashes=False,
         lifespan=lifespan,
     )
+    app.root_path = settings.root_path
     app.state.settings = settings
     install_error_handlers(app)
     _add_middleware(app, settings)
@@ -71,6 +74,7 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
     app.add_middleware(
         BodyLimitMiddleware, max_bytes=settings.max_request_bytes, max_seconds=settings.request_body_timeout
     )
+    app.add_middleware(HeadMiddleware)
     app.add_middleware(UnhandledErrorMiddleware)
     if settings.cors_origins:
         app.add_middleware(
@@ -80,7 +84,7 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
             allow_headers=["*"],
             expose_headers=["Location", "X-Request-ID"],
         )
-    pages = frozenset(page for page in (app.docs_url, app.redoc_url) if page)
-    app.add_middleware(SecurityHeadersMiddleware, https_only=settings.environment == "production", pages=pages)
+    app.add_middleware(SecurityHeadersMiddleware, https_only=settings.environment == "production")
+    app.add_middleware(RootPathMiddleware, root_path=settings.root_path)
     app.add_middleware(AccessLogMiddleware)
     app.add_middleware(RequestIdMiddleware)

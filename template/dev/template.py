@@ -18,7 +18,8 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 ANSWERS = Path(".copier-answers.yml")
@@ -32,6 +33,20 @@ FOLDERS: dict[tuple[str, str], tuple[str, ...]] = {
 """An answer, and the folders of the feature that it stands for."""
 OFF = {"example": "false", "auth": "none", "object_storage": "false"}
 MARKERS = ("<<<<<<< before updating", ">>>>>>> after updating")
+LOCK = Path("uv.lock")
+GIT_SETTINGS = {
+    "color.ui": "false",
+    "commit.gpgSign": "false",
+    "core.hooksPath": os.devnull,
+    "core.quotePath": "false",
+    "diff.mnemonicPrefix": "false",
+    "diff.noprefix": "false",
+    "merge.conflictStyle": "merge",
+    "status.branch": "false",
+    "status.showUntrackedFiles": "normal",
+    "tag.gpgSign": "false",
+}
+"""How git is set up while this runs, for Copier too: what it prints is read, and what it commits is thrown away."""
 NEWER = 2
 """The exit code of `copier check-update` when there is a newer version."""
 
@@ -42,7 +57,11 @@ class TemplateError(Exception):
 
 def run(*command: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
     """Run a program without letting it ask anything. Its exit code is for the caller to judge."""
+    first = int(os.environ.get("GIT_CONFIG_COUNT") or 0)
     environment = os.environ | {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
+    environment["GIT_CONFIG_COUNT"] = str(first + len(GIT_SETTINGS))
+    for number, (key, value) in enumerate(GIT_SETTINGS.items(), first):
+        environment |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
     return subprocess.run(command, env=environment, input=text or "", capture_output=True, text=True, check=False)
 
 
@@ -57,6 +76,11 @@ def git(*arguments: str) -> str:
 def paths(command: str, *arguments: str) -> list[Path]:
     """Run a git command that lists files. Returns their paths as they are from here."""
     return sorted({Path(name) for name in git(command, "-z", *arguments).split("\0") if name})
+
+
+def uncommitted(*pathspecs: str) -> list[str]:
+    """Return what is not committed, each with its status: all that is below the current folder, or some of it."""
+    return git("status", "--porcelain", "-z", "--no-renames", "--", ".", *pathspecs).split("\0")[:-1]
 
 
 def copier(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -99,14 +123,32 @@ def require_a_clean_tree() -> None:
     """Refuse to begin while something is not committed: what the update does has to be seen, and undone, by itself."""
     if run("git", "rev-parse", "--verify", "--quiet", "HEAD").returncode:
         raise TemplateError("This is no git repository with a commit: git init, commit everything, and try again.")
-    changes = git("status", "--short", "--", ".").splitlines()
-    if changes:
+    if changes := uncommitted(":(exclude)uv.lock"):
         more = [f"  and {len(changes) - 10} more"] if len(changes) > 10 else []
         raise TemplateError(
             "\n".join(
                 ["Commit these or stash them first, so that the update can be seen by itself:", *changes[:10], *more]
             )
         )
+
+
+@contextmanager
+def lock_set_aside() -> Generator[None]:
+    """Hide an uncommitted `uv.lock`, which every `uv run` may write, from Copier: it wants a clean tree."""
+    if not git("status", "--porcelain", "-z", "--", str(LOCK)):
+        yield
+        return
+    content = LOCK.read_bytes() if LOCK.exists() else None
+    git("rm", "--cached", "--force", "--quiet", "--ignore-unmatch", "--", str(LOCK))
+    LOCK.unlink(missing_ok=True)
+    if git("ls-tree", "-z", "HEAD", "--", str(LOCK)):
+        git("checkout", "HEAD", "--", str(LOCK))
+    try:
+        yield
+    finally:
+        LOCK.unlink(missing_ok=True)
+        if content is not None:
+            LOCK.write_bytes(content)
 
 
 def require_unchanged_answers() -> None:
@@ -219,7 +261,7 @@ def conflicts() -> list[str]:
 
 def renew_lock() -> list[str]:
     """Let `uv.lock` follow pyproject.toml, if the project has one. Returns what there is to say."""
-    if not Path("uv.lock").is_file():
+    if not LOCK.is_file():
         return []
     done = run(os.environ.get("UV", "uv"), "lock", "--quiet")
     return [f"uv.lock no longer matches pyproject.toml; uv lock says: {complaint(done)}"] if done.returncode else []
@@ -251,10 +293,11 @@ def update(arguments: Sequence[str]) -> None:
     require_unchanged_answers()
     arguments = [*arguments, *switched_off(answers, given_answers(arguments))]
     print(f"--- Updating from {answers['_src_path']}, which takes some seconds", flush=True)
-    done = copier("update", "--quiet", "--defaults", *arguments)
+    with lock_set_aside():
+        done = copier("update", "--quiet", "--defaults", *arguments)
     if done.returncode:
         undo = "\nWhat it did can be undone: git restore --staged --worktree . && git clean --force -d ."
-        raise TemplateError(unusable(answers, done) + (undo if git("status", "--short", "--", ".") else ""))
+        raise TemplateError(unusable(answers, done) + (undo if uncommitted() else ""))
     left = [
         *conflicts(),
         *restore_changed_files(answers),
@@ -265,7 +308,7 @@ def update(arguments: Sequence[str]) -> None:
     if left:
         heading = "The update is made, but not all of it went by itself. docs/template.md says what to do."
         raise TemplateError("\n".join([heading, *(f"- {line}" for line in left)]))
-    if git("status", "--short", "--", "."):
+    if uncommitted(":(exclude)uv.lock"):
         print(f"The project is at {current_answers()['_commit']} now. Look at it, run make check, and commit it.")
     else:
         print("There is nothing new.")

@@ -4,6 +4,8 @@ import re
 from collections.abc import AsyncGenerator
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
 from datetime import datetime
+from functools import lru_cache
+from inspect import isroutine
 from typing import Any, ClassVar
 
 import asyncpg
@@ -11,7 +13,7 @@ from sqlalchemy import DateTime, MetaData, event
 from sqlalchemy.engine import Engine, ExceptionContext
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
-from sqlalchemy.orm import DeclarativeBase, Session
+from sqlalchemy.orm import DeclarativeBase, Session, SessionTransaction, SessionTransactionOrigin
 from sqlalchemy.pool import NullPool
 
 from app.core.config import Settings
@@ -24,7 +26,7 @@ GOODBYE = 0.25
 """For how many seconds to wait until the server has closed a connection that is not needed any more."""
 
 ARGUMENT = re.compile(r"(query argument \$\d+[^:]*): .*", re.DOTALL)
-QUOTED = re.compile(r"""(["']).*\1""", re.DOTALL)
+IN_QUOTES = re.compile(r"""(["']).*\1""", re.DOTALL)
 DATA_EXCEPTION = "22"
 """The class of the SQLSTATEs whose messages repeat a value."""
 
@@ -61,9 +63,14 @@ class QueryOnly(Session):
         with self._query():
             return super().scalar(*arguments, **options)
 
+    def scalars(self, *arguments: Any, **options: Any) -> Any:
+        """Run a statement and return the first column of its rows."""
+        with self._query():
+            return super().scalars(*arguments, **options)
+
     def _query(self) -> AbstractContextManager[object]:
         # Some queries lead to others, as `selectinload` does: they belong to the first.
-        return nullcontext() if self.in_transaction() else self.begin()
+        return nullcontext() if self.in_transaction() else super().begin()
 
     def refuse(self, *_arguments: Any, **_options: Any) -> Any:
         """Store nothing.
@@ -71,10 +78,50 @@ class QueryOnly(Session):
         Raises:
             RuntimeError: always.
         """
-        raise RuntimeError("A ReadSession stores nothing: depend on Session where something is changed.")
+        raise RuntimeError(STORES_NOTHING)
 
-    add = delete = merge = flush = refuse
 
+STORES_NOTHING = "A ReadSession stores nothing: depend on Session where something is changed or locked."
+READING_METHODS = frozenset(
+    {"execute", "scalar", "scalars", "query", "get", "get_one", "refresh", "expire", "expire_all", "expunge"}
+    | {"expunge_all", "close", "close_all", "reset", "rollback", "invalidate", "in_transaction", "get_transaction"}
+    | {"in_nested_transaction", "get_nested_transaction", "get_bind", "bind_mapper", "bind_table"}
+    | {"identity_key", "is_modified", "object_session"}
+)
+"""The methods of a session that only reads. All others are refused, those of later versions included."""
+for method in {name for name in dir(Session) if not name.startswith("_") and isroutine(getattr(Session, name))}:
+    if method not in READING_METHODS:
+        setattr(QueryOnly, method, QueryOnly.refuse)
+
+READS = re.compile(r"[\s(]*(SELECT|WITH|VALUES|TABLE|SHOW)\b", re.IGNORECASE)
+WRITES = re.compile(
+    r"\bINTO\b|\(\s*(UPDATE\b|DELETE\s+FROM\b)|\bFOR\s+((NO\s+KEY\s+)?UPDATE|(KEY\s+)?SHARE)\b", re.IGNORECASE
+)
+"""SELECT INTO, a WITH clause that changes rows, or locks that end with the statement."""
+QUOTED = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|\$(\w*)\$.*?\$\1\$|--[^\n]*|/\*.*?\*/""", re.DOTALL)
+
+
+@lru_cache(maxsize=1000)
+def only_reads(sql: str) -> bool:
+    """Tell whether a statement cannot change anything, unless a function that it calls does."""
+    sql = QUOTED.sub(" ", sql)
+    return READS.match(sql) is not None and WRITES.search(sql) is None
+
+
+def _refuse_write(_connection: object, _cursor: object, statement: str, *_others: object) -> None:
+    """Refuse each statement that is not known to read, however it got here."""
+    if not only_reads(statement):
+        raise RuntimeError(STORES_NOTHING)
+
+
+def _refuse_change(_session: Session, transaction: SessionTransaction) -> None:
+    """Refuse to begin a transaction for anything but a query, as a change of an object does."""
+    if transaction.origin is SessionTransactionOrigin.AUTOBEGIN:
+        transaction.close()
+        raise RuntimeError(STORES_NOTHING)
+
+
+event.listen(QueryOnly, "after_transaction_create", _refuse_change)
 
 ReadSessionLocal = async_sessionmaker(sync_session_class=QueryOnly, autoflush=False, expire_on_commit=False)
 """Makes the sessions of requests that only read. Without BEGIN and COMMIT, a query takes one round trip of three."""
@@ -109,7 +156,9 @@ async def bind_engine(engine: AsyncEngine) -> AsyncGenerator[AsyncEngine]:
     before = [maker.kw.get("bind") for maker in makers]
     probe = _with_own_pool(engine)
     AsyncSessionLocal.configure(bind=engine)
-    ReadSessionLocal.configure(bind=engine.execution_options(isolation_level="AUTOCOMMIT"))
+    reading = engine.execution_options(isolation_level="AUTOCOMMIT")
+    event.listen(reading.sync_engine, "before_cursor_execute", _refuse_write)
+    ReadSessionLocal.configure(bind=reading)
     ProbeSessionLocal.configure(bind=probe.execution_options(isolation_level="AUTOCOMMIT"))
 
     def dispose_probe(_: object) -> None:
@@ -188,7 +237,8 @@ def _hide_values(context: ExceptionContext) -> None:
             vars(error)["detail"] = None
         if is_data and error is not None and not isinstance(error, OSError):
             error.args = tuple(
-                QUOTED.sub("'***'", ARGUMENT.sub(r"\1", part)) if isinstance(part, str) else part for part in error.args
+                IN_QUOTES.sub("'***'", ARGUMENT.sub(r"\1", part)) if isinstance(part, str) else part
+                for part in error.args
             )
     if is_data:
         (original.__cause__ or original).__cause__ = None  # What the values were like before they were converted.

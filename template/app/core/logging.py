@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 import traceback
+from asyncio import CancelledError
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from contextvars import ContextVar
@@ -299,6 +300,16 @@ class BackgroundHandler(logging.Handler):
         return f"{self.format(record)}\n"
 
 
+class CancelledRequestFilter(logging.Filter):
+    """Log a request that uvicorn has cancelled, as it does when SHUTDOWN_TIMEOUT is over, without its traceback."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let every record through, in one line if it is about a cancellation."""
+        if record.exc_info and isinstance(record.exc_info[1], CancelledError):
+            record.msg, record.args, record.exc_info = "A request was cancelled", (), None
+        return True
+
+
 def logging_config(settings: Settings) -> dict[str, Any]:
     """Return the configuration of the whole process, for `logging.config.dictConfig`.
 
@@ -308,7 +319,7 @@ def logging_config(settings: Settings) -> dict[str, Any]:
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "filters": {"request_id": {"()": RequestIdFilter}},
+        "filters": {"request_id": {"()": RequestIdFilter}, "cancelled": {"()": CancelledRequestFilter}},
         "formatters": {
             "json": {
                 "()": JsonLines,
@@ -333,6 +344,7 @@ def logging_config(settings: Settings) -> dict[str, Any]:
         },
         "root": {"level": settings.log_level, "handlers": ["stdout"]},
         "loggers": {
+            "uvicorn.error": {"filters": ["cancelled"]},
             "watchfiles": {"level": "WARNING"},  # It reports each file that Python compiles.
             "alembic.runtime.plugins": {"level": "WARNING"},  # It reports each of its parts, in each process.
         },

@@ -6,20 +6,33 @@ Each class does one thing; `app.main` puts them in order.
 import logging
 import re
 from asyncio import get_running_loop, timeout_at
+from collections.abc import Callable
+from functools import partial
 from secrets import token_hex
 from time import perf_counter
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core.errors import RETRY_AFTER, problem_response
 from app.core.logging import request_id
+from app.core.security import Caller, caller
+
+HandlerT = TypeVar("HandlerT", bound=Callable[..., Any])
 
 log = logging.getLogger("app.request")
 FREE_BODY_BYTES = 16 * 1024
 """How much of each body does not count: about what the server buffers of a connection anyway."""
+PAGE_TYPES = (b"text/html", b"application/xhtml+xml", b"text/javascript", b"application/javascript")
+"""Pages, and scripts: a worker has the policy of the script that it runs."""
+PAGE_POLICY = b"default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+VALIDATORS = frozenset({b"etag", b"last-modified"})
+NO_STORE = (b"cache-control", b"no-store")
 ACCEPTABLE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 
@@ -42,10 +55,12 @@ class RequestIdMiddleware:
             await send(message)
 
         token = request_id.set(own.decode())
+        calling = caller.set(Caller(scope["client"][0] if scope.get("client") else ""))
         try:
             await self.app(scope, receive, send_with_id)
         finally:
             request_id.reset(token)
+            caller.reset(calling)
 
 
 class AccessLogMiddleware:
@@ -116,12 +131,15 @@ class BodyMemoryMiddleware:
 class SecurityHeadersMiddleware:
     """Add the response headers that browsers want to see from an API, unless a response brings its own.
 
-    Source: OWASP REST Security Cheat Sheet, "Security Headers".
+    An HTML page may load what comes from this origin, and has no inline scripts or styles; one that needs more brings
+    its own Content-Security-Policy. No response is stored, except static files: those with an ETag or a Last-Modified
+    that are not below `/api/`.
+
+    Sources: OWASP REST Security Cheat Sheet, "Security Headers"; RFC 9111, section 5.2.2.5.
     """
 
-    def __init__(self, app: ASGIApp, *, https_only: bool, pages: frozenset[str] = frozenset()) -> None:
+    def __init__(self, app: ASGIApp, *, https_only: bool) -> None:
         self.app = app
-        self.pages = pages
         self.headers = [
             (b"x-content-type-options", b"nosniff"),
             (b"x-frame-options", b"DENY"),
@@ -129,22 +147,62 @@ class SecurityHeadersMiddleware:
         ]
         if https_only:
             self.headers.append((b"strict-transport-security", b"max-age=31536000; includeSubDomains"))
-        # The documentation pages load scripts and styles, so the strict policy is not for them.
         self.api_headers = [*self.headers, (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")]
+        self.page_headers = [*self.headers, (b"content-security-policy", PAGE_POLICY)]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        ours = self.headers if scope["path"] in self.pages else self.api_headers
+        is_api = scope["path"].removeprefix(scope.get("root_path", "")).startswith("/api/")
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                present = {name.lower() for name, _ in message["headers"]}
-                message["headers"] = [*message["headers"], *(h for h in ours if h[0] not in present)]
+                present = {name.lower(): value for name, value in message["headers"]}
+                is_page = present.get(b"content-type", b"").startswith(PAGE_TYPES)
+                is_static = not VALIDATORS.isdisjoint(present) and not is_api
+                ours = self.page_headers if is_page else self.api_headers
+                added = ours if is_static else [*ours, NO_STORE]
+                message["headers"] = [*message["headers"], *(h for h in added if h[0] not in present)]
             await send(message)
 
         await self.app(scope, receive, send_with_headers)
+
+
+class RootPathMiddleware:
+    """Serve below a path prefix, whether the proxy in front removes it from the requests or not.
+
+    Routes are matched without it. It is put before a `Location` that is a path.
+
+    Source: ASGI specification, "HTTP & WebSocket ASGI Message Format": `path` begins with `root_path`.
+    """
+
+    def __init__(self, app: ASGIApp, *, root_path: str) -> None:
+        self.app = app
+        self.root_path = root_path
+        self.own_path = re.compile(rb"/(?!/|%s(?:[/?#]|$))" % re.escape(root_path[1:].encode()))
+        """Matches a `Location` that is a path without the prefix."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not self.root_path or scope["type"] not in {"http", "websocket"}:
+            await self.app(scope, receive, send)
+            return
+        if not f"{scope['path']}/".startswith(f"{self.root_path}/"):
+            scope["path"] = self.root_path + scope["path"]
+            scope["raw_path"] = self.root_path.encode() + (scope.get("raw_path") or b"")
+        scope["root_path"] = self.root_path
+
+        async def send_with_prefix(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [
+                    (name, self.root_path.encode() + value)
+                    if name.lower() == b"location" and self.own_path.match(value)
+                    else (name, value)
+                    for name, value in message["headers"]
+                ]
+            await send(message)
+
+        await self.app(scope, receive, send_with_prefix)
 
 
 class UnhandledErrorMiddleware:
@@ -174,10 +232,37 @@ class UnhandledErrorMiddleware:
             await response(scope, receive, send)
 
 
+class HeadMiddleware:
+    """Answer HEAD like GET, without the body, and `OPTIONS *`: RFC 9110, sections 9.3.2 and 9.3.7.
+
+    FastAPI has HEAD only where a route declares it: such a route is left alone.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app = self.app
+        if scope["type"] == "http" and scope["method"] in {"HEAD", "OPTIONS"}:
+            if scope["path"] == "*":
+                app = Response(status_code=204)
+            elif scope["method"] == "HEAD" and not self.is_declared(scope):
+                scope, send = dict(scope, method="GET"), partial(self.send_head, send)
+        await app(scope, receive, send)
+
+    def is_declared(self, scope: Scope) -> bool:
+        """Return whether a route itself answers this method."""
+        return any(route.matches(scope)[0] is Match.FULL for route in scope["app"].routes)
+
+    async def send_head(self, send: Send, message: Message) -> None:
+        """Send a response without its body."""
+        await send(dict(message, body=b"") if message["type"] == "http.response.body" else message)
+
+
 class BodyLimitMiddleware:
     """Refuse a request whose body is longer than `max_bytes`, or takes more than `max_seconds` to arrive.
 
-    Nothing is refused before a handler reads, so one that takes more can say so first, with `allow_body`.
+    Limits are enforced while the body is read. A route can have others: see `body_limit` and `allow_body`.
     """
 
     def __init__(self, app: ASGIApp, *, max_bytes: int, max_seconds: float) -> None:
@@ -196,13 +281,15 @@ class BodyLimitMiddleware:
         def check(length: int) -> None:
             if length > scope["max_body_bytes"]:
                 # FastAPI turns anything but an HTTPException that comes out of reading a body into a 400.
-                raise HTTPException(413, f"The body may have at most {scope['max_body_bytes']} bytes.")
+                detail = f"The body may have at most {scope['max_body_bytes']} bytes."
+                raise HTTPException(413, detail, headers={"Connection": "close"})
 
         async def receive_counting() -> Message:
             nonlocal deadline, received, is_complete
             if is_complete:  # Whoever still asks wants to know whether the client is there.
                 return await receive()
             if deadline is None:
+                scope.update(getattr(scope.get("endpoint"), "body_limit", {}))
                 given = dict(scope["headers"]).get(b"content-length", b"")
                 check(int(given) if given.isdigit() else 0)
                 deadline = get_running_loop().time() + scope["max_body_seconds"]
@@ -222,8 +309,25 @@ class BodyLimitMiddleware:
         await self.app(scope, receive_counting, send)
 
 
+def body_limit(max_bytes: int, max_seconds: float | None = None) -> Callable[[HandlerT], HandlerT]:
+    """Let the requests of a route have a longer or only a shorter body than others.
+
+    Decorate the handler, below `@router.post(...)`: FastAPI reads a declared body before it calls the handler.
+    """
+    limit = {"max_body_bytes": max_bytes} | ({} if max_seconds is None else {"max_body_seconds": max_seconds})
+
+    def declare(handler: HandlerT) -> HandlerT:
+        vars(handler)["body_limit"] = limit
+        return handler
+
+    return declare
+
+
 def allow_body(request: Request, max_bytes: int, max_seconds: float | None = None) -> None:
-    """Let a request have a longer or only a shorter body than others. Call it before reading the body."""
+    """Let a request have a longer or only a shorter body than others. Call it before reading the body.
+
+    A handler that declares its body is called too late for this: decorate it with `body_limit`.
+    """
     request.scope["max_body_bytes"] = max_bytes
     if max_seconds is not None:
         request.scope["max_body_seconds"] = max_seconds

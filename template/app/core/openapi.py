@@ -1,5 +1,6 @@
 """The OpenAPI document: stable operation ids for generated clients, and every error declared."""
 
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -7,6 +8,8 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
 
+from app.core.discovery import feature_modules
+from app.core.documentation import add_pages
 from app.core.errors import Problem, ProblemResponse, ValidationProblem
 
 READING = ("get", "head", "options")
@@ -32,16 +35,35 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 def located(status: int = HTTPStatus.CREATED) -> dict[int | str, dict[str, Any]]:
     """Declare that a response says in `Location` where to go: `responses=located() | problems(410)`."""
-    return {int(status): {"headers": {"Location": _header("uri-reference")}}}
+    return {status: {"headers": {"Location": _header("uri-reference")}}}
 
 
 class DocumentedAPI(FastAPI):
-    """FastAPI whose document declares the errors that any operation can answer, as problem documents."""
+    """FastAPI whose document declares the errors that any operation can answer, as problem documents.
+
+    Each `guard.py` with a function `protect(app)` guards it, which returns what writes that into the document.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        modules = [module for module in feature_modules("guard") if hasattr(module, "protect")]
+        self.document_access: list[Callable[[dict[str, Any]], None]] = [module.protect(self) for module in modules]
+
+    def setup(self) -> None:
+        """Add the routes of the document and of its pages, which FastAPI's own would load from other hosts."""
+        urls = self.docs_url, self.redoc_url
+        self.docs_url = self.redoc_url = None
+        super().setup()
+        self.docs_url, self.redoc_url = urls
+        if self.openapi_url:
+            add_pages(self)
 
     def openapi(self) -> dict[str, Any]:
         """Return the document; it is made once."""
         if self.openapi_schema is None:
             schema = super().openapi()
+            for document in self.document_access:
+                document(schema)
             for path, operations in schema["paths"].items():
                 for method, operation in operations.items():
                     _declare_problems(method, path, operation)
@@ -51,7 +73,19 @@ class DocumentedAPI(FastAPI):
             models = [(Problem, "serialization"), (ValidationProblem, "serialization")]
             _, ours = models_json_schema(models, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
             schemas.update(ours["$defs"])
+            _declare_root_path(schema, self.root_path)
         return self.openapi_schema or {}
+
+
+def _declare_root_path(schema: dict[str, Any], root_path: str) -> None:
+    """Put the prefix before the addresses at which clients get tokens, and declare it as the server."""
+    if not root_path:
+        return
+    schema.setdefault("servers", [{"url": root_path}])
+    for scheme in schema["components"].get("securitySchemes", {}).values():
+        for flow in scheme.get("flows", {}).values():
+            paths = {key: url for key, url in flow.items() if key.endswith("Url") and url.startswith("/")}
+            flow.update((key, root_path + url) for key, url in paths.items())
 
 
 def _declare_problems(method: str, path: str, operation: dict[str, Any]) -> None:
@@ -62,8 +96,8 @@ def _declare_problems(method: str, path: str, operation: dict[str, Any]) -> None
     if "{" in path:
         statuses.append(404)
     if "requestBody" in operation:
-        statuses += [400, 408, 413]
-    if "422" in responses:
+        statuses += [400, 408, 413, 422]
+    elif "422" in responses:
         statuses.append(422)
     if operation.get("security"):
         statuses += [401, 403]

@@ -1,5 +1,6 @@
 """Where the files go, and how large they may be."""
 
+import re
 from datetime import timedelta
 from typing import Annotated, Self
 
@@ -13,6 +14,8 @@ PART_SIZE = 8 * 1024**2
 """Of the largest files. Smaller ones have smaller parts, because each upload keeps some of them in memory."""
 SMALLEST_PART = 5 * 1024**2
 """The least that S3 takes for all parts but the last."""
+ENDPOINT = re.compile(r"https?://([\w.-]+|\[[0-9A-Fa-f:.]+\])(:[1-9][0-9]{0,4})?(/[\w./~%-]*)?", re.ASCII)
+BUCKET = re.compile(r"[A-Za-z0-9][\w.-]{1,253}[A-Za-z0-9]", re.ASCII)
 MOST_PARTS = 10_000
 """How many parts S3 lets an object have."""
 
@@ -36,7 +39,23 @@ class FileSettings(Section):
     def _require_http(cls, value: str) -> str:
         if value and not value.startswith(("https://", "http://")):
             raise ValueError("must be a URL that begins with https:// or http://")
+        if value and not ENDPOINT.fullmatch(value):
+            raise ValueError("must have no user, query, fragment or space in it")
         return value.rstrip("/")
+
+    @field_validator("s3_bucket_name")
+    @classmethod
+    def _require_bucket(cls, value: str) -> str:
+        if value and not BUCKET.fullmatch(value):
+            raise ValueError("must have 3 to 255 letters, digits, dots, hyphens and underscores, as S3 allows them")
+        return value
+
+    @field_validator("s3_access_key_id", "s3_secret_access_key", "s3_region")
+    @classmethod
+    def _refuse_spaces(cls, value: str) -> str:
+        if not value.isascii() or not value.isprintable() or " " in value:
+            raise ValueError("has a space, a line break or a letter that is not ASCII, which no signature can hold")
+        return value
 
     @model_validator(mode="after")
     def _require_all_or_nothing(self) -> Self:

@@ -18,6 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.db import AsyncSessionLocal
 from app.core.errors import NotFoundError, ServiceError, UnavailableError
+from app.core.permissions import Caller
+from app.files.access import Action, require
 from app.files.config import FileSettings
 from app.files.form import BLOCK_SIZE, FileForm
 from app.files.models import DOOMED, PENDING, STORED, File
@@ -74,8 +76,8 @@ class Measured:
             yield block
 
 
-async def upload(storage: Storage, form: FileForm, settings: FileSettings) -> File:
-    """Store the file in a form.
+async def upload(storage: Storage, form: FileForm, settings: FileSettings, caller: Caller | None = None) -> File:
+    """Store the file in a form, as the caller's.
 
     Raises:
         TooManyUploadsError: others are under way.
@@ -91,7 +93,7 @@ async def upload(storage: Storage, form: FileForm, settings: FileSettings) -> Fi
         async with deadline:
             async with _arriving(settings.upload_idle_timeout):
                 await form.open()
-            return await _upload(storage, form, settings)
+            return await _upload(storage, form, settings, caller.id if caller else None)
     except TimeoutError as error:
         if deadline.expired():
             raise TooSlowError(f"A file may take at most {settings.upload_timeout:g} seconds.") from error
@@ -123,8 +125,8 @@ async def _steadily(blocks: AsyncIterator[bytes], seconds: float) -> AsyncIterat
         yield block
 
 
-async def _upload(storage: Storage, form: FileForm, settings: FileSettings) -> File:
-    file = File(name=form.name, content_type=form.content_type)
+async def _upload(storage: Storage, form: FileForm, settings: FileSettings, owner_id: UUID | None) -> File:
+    file = File(owner_id=owner_id, name=form.name, content_type=form.content_type)
     async with AsyncSessionLocal.begin() as session:
         session.add(file)
     content = Measured(_steadily(form.blocks(), settings.upload_idle_timeout), settings.max_upload_bytes)
@@ -162,14 +164,27 @@ async def get_file(session: AsyncSession, file_id: UUID) -> File:
     return file
 
 
-async def delete_file(storage: Storage, file_id: UUID) -> None:
+async def read_file(session: AsyncSession, file_id: UUID, caller: Caller | None) -> File:
+    """Return what is known of a file that the caller may read.
+
+    Raises:
+        NotFoundError: there is none with this id that they may read.
+    """
+    file = await get_file(session, file_id)
+    await require(session, caller, Action.READ, file)
+    return file
+
+
+async def delete_file(storage: Storage, file_id: UUID, caller: Caller | None = None) -> None:
     """Delete a file. It cannot be seen any more, even if the storage is away and its object stays until `sweep`.
 
     Raises:
-        NotFoundError: there is none with this id.
+        NotFoundError: there is none with this id that the caller may read.
+        FileForbiddenError: they may not delete it.
     """
     async with AsyncSessionLocal.begin() as session:
         file = await get_file(session, file_id)
+        await require(session, caller, Action.DELETE, file)
         file.state = DOOMED
     with _left_to_sweep(file_id):
         await _remove(storage, file_id)

@@ -13,7 +13,8 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from tests.harness.databases import TASK_NAME, Databases
 from tests.harness.queries import record_queries
-from tests.harness.sandbox import Sandbox
+from tests.harness.sandbox import Sandbox, VirtualConnection
+from tests.harness.text import listed
 
 
 class Isolation:
@@ -34,6 +35,7 @@ class Isolation:
         """Make `engine` take its connections from here."""
         self.engine = engine
         event.listen(engine.sync_engine, "do_connect", self._redirect)
+        event.listen(engine.sync_engine, "checkout", _note_use)
         record_queries(engine)
 
     async def begin(self, private: str | None = None) -> None:
@@ -103,7 +105,12 @@ class Isolation:
         return faults
 
 
+def _note_use(connection: Any, _record: object, _proxy: object) -> None:
+    if isinstance(connection.driver_connection, VirtualConnection):
+        connection.driver_connection.use()
+
+
 def fail_for(faults: list[str]) -> None:
     """End the current test red, if there is anything to complain about."""
     if faults:
-        pytest.fail("\n".join(faults), pytrace=False)
+        pytest.fail("\n".join(listed(faults)), pytrace=False)

@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from dev.example_settings import complaint
 from tests.harness.databases import template_name
 from tests.harness.run import (
     EMBEDDED,
@@ -24,6 +25,7 @@ from tests.harness.settings import forget_environment
 
 MARKERS = (
     "real_db: give the test a database of its own, with a real pool and real commits, instead of the sandbox",
+    "request_timeout(seconds): let each request of the test last longer than 60 seconds, or end it earlier",
     "repeats(times): let one request run the same query this often; more than 5 times is taken for N+1 otherwise",
     "ci_critical: what must work for the service to be of any use",
     "performance: measures ratios and counts; not run by default",
@@ -87,6 +89,8 @@ def pytest_runtestloop(session: pytest.Session) -> None:
     if is_worker(session.config) or SERVER in stash or not any("databases" in fixtures_of(item) for item in items):
         return
     try:
+        if wrong := complaint():
+            raise HarnessError(f"The application cannot start with these settings:\n{wrong}")
         start_server(session.config)
     except HarnessError as error:
         session.shouldfail = str(error)
@@ -100,6 +104,15 @@ def pytest_runtest_makereport(item: pytest.Item) -> Any:
     if report.failed and report.when == "call":
         item.stash[FAILED] = True
     return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Any:
+    """Give the requests of a test the time that its marker says."""
+    with pytest.MonkeyPatch.context() as patch:
+        if marker := item.get_closest_marker("request_timeout"):
+            patch.setattr("tests.harness.client.request_timeout", marker.args[0])
+        return (yield)
 
 
 def pytest_report_header(config: pytest.Config) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from logging.config import DictConfigurator
 
 import httpx
@@ -79,11 +80,22 @@ async def test_responses_carry_security_headers(client: httpx.AsyncClient) -> No
     assert "strict-transport-security" not in headers
 
 
-async def test_the_documentation_page_may_load_its_scripts(client: httpx.AsyncClient) -> None:
-    response = await client.get("/docs")
+@pytest.mark.parametrize("page", ["/docs", "/redoc"])
+async def test_a_documentation_page_loads_everything_from_the_service(client: httpx.AsyncClient, page: str) -> None:
+    response = await client.get(page)
 
     assert response.status_code == 200
-    assert "content-security-policy" not in response.headers
+    assert "script-src 'self'" in response.headers["content-security-policy"]
+    loaded = re.findall(r'(?:src|href|spec-url)="([^"]*)"', response.text)
+    assert len(loaded) >= 3
+    assert {(await client.get(url)).status_code for url in loaded if url.startswith("/")} == {200}
+    assert [url for url in loaded if not url.startswith("/")] == []
+
+
+async def test_answers_are_not_stored(client: httpx.AsyncClient) -> None:
+    answers = [await client.get(path) for path in ("/health", "/nowhere")]
+
+    assert [answer.headers["cache-control"] for answer in answers] == ["no-store", "no-store"]
 
 
 async def test_production_asks_for_https_and_hides_the_documentation() -> None:

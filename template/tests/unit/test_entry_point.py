@@ -36,13 +36,16 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Generator[dict[str, Any]]:
     load.cache_clear()
 
 
-@pytest.mark.parametrize(("environment", "reload", "delay"), [("production", False, 5), ("development", True, 0)])
+@pytest.mark.parametrize(
+    ("environment", "reload", "delay", "timeout"), [("production", False, 5, 20), ("development", True, 0, 1)]
+)
 def test_only_development_reloads_and_stops_at_once(
     served: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
     environment: str,
     reload: bool,
     delay: float,
+    timeout: int,
 ) -> None:
     monkeypatch.setenv("ENVIRONMENT", environment)
     monkeypatch.setenv("PORT", "8123")
@@ -52,7 +55,7 @@ def test_only_development_reloads_and_stops_at_once(
 
     assert served["app"] == "app.main:create_app"
     assert (served["host"], served["port"], served["reload"]) == ("127.0.0.1", 8123, reload)
-    assert (served["timeout_keep_alive"], served["timeout_graceful_shutdown"], served["delay"]) == (65, 20, delay)
+    assert (served["timeout_keep_alive"], served["timeout_graceful_shutdown"], served["delay"]) == (65, timeout, delay)
     assert served["server_header"] is False
 
 

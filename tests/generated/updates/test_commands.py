@@ -104,6 +104,87 @@ def test_a_tree_with_changes_is_refused(project: Project, newer: Newer) -> None:
     assert files_of(project.path) == before
 
 
+def untracked_lock(_project: Project) -> None:
+    """Leave it as `uv run` has written it."""
+
+
+def staged_lock(project: Project) -> None:
+    git(project.path, "add", "uv.lock")
+
+
+def changed_lock(project: Project) -> None:
+    commit(project.path, "Lock")
+    with (project.path / "uv.lock").open("a") as file:
+        file.write("# Ours\n")
+
+
+@pytest.mark.parametrize("state", [untracked_lock, staged_lock, changed_lock])
+def test_a_lock_that_is_not_committed_is_kept(state: Callable[[Project], None], project: Project, newer: Newer) -> None:
+    subprocess.run(["uv", "lock", "--quiet"], cwd=project.path, env=project.service.environment(), check=True)
+    state(project)
+    before = (project.path / "uv.lock").read_text()
+    newer("template/docs/decisions/0001-isolation.md", "# ", "# Newer: ")
+    code, said = make(project, "template-update")
+
+    assert code == 0, said
+    assert (project.path / "uv.lock").read_text() == before
+    assert (project.path / "docs/decisions/0001-isolation.md").read_text().startswith("# Newer: ")
+
+
+GIT_CONFIGURATION = """
+[status]
+    branch = true
+    short = true
+    showUntrackedFiles = no
+    relativePaths = false
+[color]
+    ui = always
+    status = always
+[core]
+    quotePath = true
+    hooksPath = {hooks}
+[diff]
+    noprefix = true
+    mnemonicPrefix = true
+[merge]
+    conflictStyle = zdiff3
+[commit]
+    gpgSign = true
+[gpg]
+    program = false
+[user]
+    name = Me
+    email = me@example.com
+"""
+
+
+def test_the_developers_configuration_of_git_makes_no_difference(
+    project: Project, newer: Newer, tmp_path: Path
+) -> None:
+    hooks, configuration = tmp_path / "hooks", tmp_path / "gitconfig"
+    hooks.mkdir()
+    for name in ("pre-commit", "commit-msg", "post-checkout"):
+        (hooks / name).write_text("#!/bin/sh\nexit 1\n")
+        (hooks / name).chmod(0o755)
+    configuration.write_text(GIT_CONFIGURATION.format(hooks=hooks))
+    change(project, "app/health/router.py", '"""', '"""Ours. ')
+    newer("template/docs/decisions/0001-isolation.md", "# ", "# Newer: ")
+    variables = {"GIT_CONFIG_GLOBAL": str(configuration)}
+
+    (project.path / "mühsam.py").touch()
+    refused = make(project, "template-update", **variables)
+    (project.path / "mühsam.py").unlink()
+    updated = make(project, "template-update", **variables)
+
+    assert refused[0] != 0
+    assert "Commit these or stash them first" in refused[1]
+    assert "\n?? mühsam.py\n" in refused[1]
+    assert updated[0] == 0, updated[1]
+    assert f"The project is at {NEWER} now" in updated[1]
+    assert (project.path / "docs/decisions/0001-isolation.md").read_text().startswith("# Newer: ")
+    assert (project.path / "app/health/router.py").read_text().startswith('"""Ours. ')
+
+
 def test_a_folder_without_git_is_refused(project: Project) -> None:
     shutil.rmtree(project.path / ".git")
     code, said = make(project, "template-update")
