@@ -23,7 +23,7 @@ from dev.ports import free_port
 from tests.harness.server import PROJECT
 
 NOWHERE = "postgresql+asyncpg://app@127.0.0.1:1/none"
-PATIENCE = 30
+PATIENCE = 120
 REQUESTS = 400
 """More than a full pipe has room for: 64 KiB, of lines of 200 characters."""
 
