@@ -1,6 +1,5 @@
 """Logging: one JSON object a line, each with the id of the request it belongs to."""
 
-import json
 import logging
 import os
 import re
@@ -13,13 +12,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from contextvars import ContextVar
 from copy import copy
-from functools import partial
 from types import TracebackType
 from typing import Any, TextIO
 
 from fastapi.exceptions import ValidationException
 from pydantic import ValidationError
-from pythonjsonlogger.json import JsonFormatter
+from pythonjsonlogger.core import RESERVED_ATTRS
+from pythonjsonlogger.json import JsonEncoder, JsonFormatter
 
 from app.core.config import Settings
 
@@ -38,6 +37,7 @@ ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tupl
 
 REPEAT_INPUT = (ValidationError, ValidationException)
 """The errors whose messages contain what was to be validated."""
+RESERVED = frozenset(RESERVED_ATTRS)
 URL_PASSWORD = re.compile(r"(://[^\s/:@\"']*:)[^\s/@]+@")
 URL_SECRET = re.compile(r"(?i)([?&][\w-]*(?:signature|credential|token|secret|password|key|sig)=)[^&\s\"'\\]+")
 CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
@@ -109,9 +109,8 @@ class SafeFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Format a record."""
-        arguments = record.args if isinstance(record.args, tuple) else ()
-        errors = [error for error in (*arguments, *(record.exc_info or ())) if isinstance(error, BaseException)]
-        if errors:
+        suspects = (*(record.args if isinstance(record.args, tuple) else ()), *(record.exc_info or ()))
+        if errors := [suspect for suspect in suspects if isinstance(suspect, BaseException)]:
             record = copy(record)
             record.exc_text = None  # Another handler's formatter may have left it here.
             if isinstance(record.msg, str):
@@ -130,20 +129,25 @@ class JsonLines(SafeFormatter, JsonFormatter):
     """Makes one JSON object (RFC 8259) of each record, whatever it is given as `extra`."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(json_serializer=partial(json.dumps, allow_nan=False), **options)
-        self._common = {field: self.rename_fields.get(field, field) for field in self.parse()}
+        super().__init__(**options)
+        self._common = [(field, self.rename_fields.get(field, field)) for field in self.parse()]
+        self._encode = JsonEncoder(allow_nan=False).encode
 
     def add_fields(self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]) -> None:
         """Collect the fields. Those given as `extra` do not replace the common ones."""
-        super().add_fields(log_data, record, message_dict)
-        log_data.update((name, getattr(record, field, None)) for field, name in self._common.items())
+        given = vars(record)
+        for field, name in self._common:
+            log_data[name] = given.get(field)
+        for name, value in (*message_dict.items(), *given.items()):
+            if name not in RESERVED or name in message_dict:
+                log_data.setdefault(name, value)
 
     def jsonify_log_record(self, log_data: dict[str, Any]) -> str:
         """Encode the fields; as text, if one of them has no form in JSON, as NaN and circular structures."""
         try:
-            return super().jsonify_log_record(log_data)
+            return self._encode(log_data)
         except (TypeError, ValueError, RecursionError):
-            return super().jsonify_log_record({f"{name}": _as_text(value) for name, value in log_data.items()})
+            return self._encode({f"{name}": _as_text(value) for name, value in log_data.items()})
 
 
 def _as_text(value: object) -> str | None:
@@ -270,7 +274,7 @@ class BackgroundHandler(logging.Handler):
         return not self._is_broken
 
     def _write(self, text: str) -> None:
-        """Write past the stream's buffer: its lock, held by a thread that blocks, would abort the process at its end.
+        """Write past the stream's buffer, whose lock a blocked thread would keep from all that print to it.
 
         Raises:
             OSError: the output is closed, or takes nothing.

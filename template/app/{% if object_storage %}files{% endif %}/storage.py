@@ -1,6 +1,7 @@
 """Object storage: any that speaks S3, with signatures of version 4. Nothing connects before the first use."""
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Generator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -18,6 +19,7 @@ CONNECT_TIMEOUT = timedelta(seconds=5)
 REQUEST_TIMEOUT = timedelta(seconds=30)
 """Of one request, of which an upload needs one for each part."""
 RETRIES = 2
+ERROR_CODE = re.compile(r"<Code>(\w+)</Code>")
 LINK_LIFETIME = timedelta(minutes=1)
 
 
@@ -106,6 +108,14 @@ class Storage:
         return await obstore.sign_async(_given(self._public_store), "GET", key, lifetime)
 
 
+class _RefusedError(Exception):
+    """What the storage has refused and why, without what else it says: that may be all of the signed request."""
+
+    def __init__(self, error: Exception) -> None:
+        code = ERROR_CODE.search(f"{error}")
+        super().__init__(f"{error}".partition("\n")[0].partition("<")[0] + (code[1] if code else ""))
+
+
 class _AbortedError(Exception):
     """The blocks ended before the object did."""
 
@@ -146,4 +156,4 @@ def _translated() -> Generator[None]:
     try:
         yield
     except (BaseError, OSError) as error:
-        raise StorageUnavailableError from error
+        raise StorageUnavailableError from _RefusedError(error)
