@@ -23,12 +23,11 @@ from types import FrameType
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-import httptools
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle, httptools
 from uvicorn.server import ServerState
 from uvicorn.supervisors import ChangeReload, Multiprocess
 
@@ -52,6 +51,8 @@ MIN_READ = 64 * 1024
 """Number of unsent bytes that a client has to read within the write timeout, unless it reads them all."""
 PROBE_INTERVAL = 0.5
 """Seconds between two probes of a client that has closed its sending side while it waits for a response."""
+CANCEL_DELAY = 1.0
+"""Seconds in which an application learns from `receive` that a body will not be complete, before it is cancelled."""
 LINGERING_SECONDS = 2.0
 LINGERING_BYTES = 4 * 1024 * 1024
 """Limits of what is read and discarded after the last response, so that the client can read it first."""
@@ -147,7 +148,7 @@ class Connection(HttpToolsProtocol):
     body_left: int | None = 0
     """Bytes of the body that have yet to come; None if it is chunked."""
     most_unsent, stalled = 0, 0
-    has_refused = has_ended = has_drained = is_aborted = is_unsized = ignores_upgrade = False
+    has_refused = has_ended = has_drained = is_aborted = is_unsized = is_told = ignores_upgrade = False
 
     def __init__(
         self,
@@ -291,7 +292,8 @@ class Connection(HttpToolsProtocol):
         if coding is not None and version == "1.0":
             raise RefusedError(HTTPStatus.BAD_REQUEST, "HTTP/1.0 has no Transfer-Encoding.")
         if coding is not None and coding.lower() != b"chunked":
-            raise RefusedError(HTTPStatus.NOT_IMPLEMENTED, "The only Transfer-Encoding is chunked.")
+            status = HTTPStatus.NOT_IMPLEMENTED if coding.lower().endswith(b"chunked") else HTTPStatus.BAD_REQUEST
+            raise RefusedError(status, "The only Transfer-Encoding is chunked.")
         self.body_left = None if coding else int(fields.get(b"content-length", 0))
         if not self.url.startswith(b"/"):
             self.check_target()
@@ -352,13 +354,19 @@ class Connection(HttpToolsProtocol):
         """Run the application; end in silence if it was cancelled because the client has disconnected."""
         self.task = asyncio.current_task()
         if cycle.more_body or scope["http_version"] == "1.0":
-            send = partial(self.send_carefully, cycle, send)
+            receive, send = partial(self.receive_carefully, receive), partial(self.send_carefully, cycle, send)
         try:
             if not cycle.disconnected:
                 await app(scope, receive, send)
         except asyncio.CancelledError:
             if not cycle.disconnected:
                 raise
+
+    async def receive_carefully(self, receive: Receive) -> Message:
+        """Note that the application knows that the client has disconnected."""
+        message = await receive()
+        self.is_told = message["type"] == "http.disconnect"
+        return message
 
     async def send_carefully(self, cycle: RequestResponseCycle, send: Send, message: Message) -> None:
         """Announce that the connection closes if the body remains unread; send no chunks to a client of HTTP/1.0."""
@@ -448,11 +456,12 @@ class Connection(HttpToolsProtocol):
             cycle.disconnected = True
             cycle.message_event.set()
             # An application that waits in `receive` has taken note of it before this is called.
-            self.loop.call_soon(self.cancel, cycle)
+            self.loop.call_later(CANCEL_DELAY if cycle.more_body else 0, self.cancel, cycle)
 
     def cancel(self, cycle: RequestResponseCycle) -> None:
         """Cancel the request's task, and with it its query."""
-        if self.task is not None and cycle.message_event.is_set() and not cycle.response_complete:
+        knows = self.is_told or not cycle.message_event.is_set()
+        if self.task is not None and not (knows or cycle.response_complete):
             self.task.cancel()
 
     def shutdown(self) -> None:
