@@ -3,14 +3,12 @@
 import secrets
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Self, TypeVar
+from typing import Annotated, Self
 
-from pydantic import Field, PositiveInt, SecretStr, field_validator, model_validator
+from pydantic import AfterValidator, Field, PositiveInt, SecretStr, model_validator
 
 from app.auth.strength import is_guessable
 from app.core.config import EXAMPLE_PASSWORDS, SHORTEST_PASSWORD, Seconds, Section
-
-ValueT = TypeVar("ValueT", str, SecretStr)
 
 SHORTEST_SECRET = 32
 LONGEST_PASSWORD = 200
@@ -21,16 +19,32 @@ Lifetime = Annotated[Seconds, Field(le=10 * 365 * 24 * 3600)]
 DEVELOPMENT_SECRETS = Path(__file__).parent.parent.parent / ".secrets"
 
 
+def require_text(secret: SecretStr) -> SecretStr:
+    """Refuse halves of characters, which `SecretStr` lets through and UTF-8 has no bytes for.
+
+    Raises:
+        ValueError: there are some.
+    """
+    try:
+        secret.get_secret_value().encode()
+    except UnicodeEncodeError:
+        raise ValueError("is not valid Unicode text") from None
+    return secret
+
+
+Secret = Annotated[SecretStr, AfterValidator(require_text)]
+
+
 class AuthSettings(Section):
     """How people sign in, and for how long."""
 
-    jwt_secret: SecretStr = SecretStr("")
+    jwt_secret: Secret = SecretStr("")
     access_token_lifetime: Annotated[Lifetime, Field(ge=1)] = 15 * 60
     sign_in_lifetime: Lifetime = 30 * 24 * 3600
     sign_in_attempts: Annotated[PositiveInt, Field(le=1_000_000)] = 5
     sign_in_window: Lifetime = 15 * 60
     owner_username: str = Field("", max_length=100, pattern=r"^\s*([A-Za-z0-9][A-Za-z0-9._@+-]*)?\s*$")
-    owner_password: SecretStr = SecretStr("")
+    owner_password: Secret = SecretStr("")
 
     @model_validator(mode="before")
     @classmethod
@@ -39,16 +53,6 @@ class AuthSettings(Section):
             return values
         secret = development_secret() if values["environment"] == "development" else secrets.token_urlsafe()
         return values | {"jwt_secret": secret}
-
-    @field_validator("jwt_secret", "owner_username", "owner_password")
-    @classmethod
-    def _require_text(cls, value: ValueT) -> ValueT:
-        # Bytes of a variable that are no UTF-8 become halves of characters, which cannot be encoded again.
-        try:
-            (value.get_secret_value() if isinstance(value, SecretStr) else str(value)).encode()
-        except UnicodeEncodeError:
-            raise ValueError("is not UTF-8") from None
-        return value
 
     @model_validator(mode="after")
     def _refuse_weak_secrets(self) -> Self:

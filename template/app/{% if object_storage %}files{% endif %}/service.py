@@ -185,7 +185,9 @@ async def delete_file(storage: Storage, file_id: UUID, caller: Caller | None = N
     async with AsyncSessionLocal.begin() as session:
         file = await get_file(session, file_id)
         await require(session, caller, Action.DELETE, file)
-        file.state = DOOMED
+        doomed = update(File).where(File.id == file.id, File.state == STORED).values(state=DOOMED)
+        if await session.scalar(doomed.returning(File.id)) is None:  # Another request was faster.
+            raise NotFoundError("There is no file with this id.")
     with _left_to_sweep(file_id):
         await _remove(storage, file_id)
 
