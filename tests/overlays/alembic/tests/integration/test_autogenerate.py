@@ -68,8 +68,9 @@ class Migrations:
     async def structure(self) -> set[str]:
         return {row[0] for row in await self.run(STRUCTURE)}
 
-    async def write(self, message: str = "change") -> str:
-        """Return the body of what `--autogenerate` writes; empty if that is nothing."""
+    async def write(self) -> str:
+        """Return the body of what `--autogenerate` writes."""
+        message = f"change {len([*self.folder.iterdir()])}"
         made = await asyncio.to_thread(
             command.revision, self.config, message, autogenerate=True, version_path=str(self.folder)
         )
@@ -82,6 +83,15 @@ class Migrations:
             )
             assert done.returncode == 0, done.stdout + written
         return written.partition("def upgrade")[2]
+
+    def write_by_hand(self, step: str) -> None:
+        """Write a migration with one step."""
+        made = command.revision(self.config, f"by hand {len([*self.folder.iterdir()])}", version_path=str(self.folder))
+        path = Path(made.path)
+        text = path.read_text(encoding="utf-8")
+        assert "import" not in text
+        text = text.replace('"""Apply the change."""', f'"""Apply the change."""\n    {step}')
+        path.write_text(f"from alembic import op\n{text}", encoding="utf-8")
 
     async def upgrade(self, to: str = "head") -> None:
         await asyncio.to_thread(command.upgrade, self.config, to)
@@ -323,3 +333,246 @@ async def test_it_settles(migrations: Migrations, metadata: MetaData, case: Call
 
     written = await migrations.there_and_back()
     print(written)
+
+
+# ---------------------------------------------------------------------- changes
+
+
+def moods(metadata: MetaData, *values: str, default: str | None = None, **options: Any) -> Table:
+    kind = sa.Enum(*values, name="changing_mood", **options)
+    return Table(
+        "changing", metadata, key(), Column("mood", kind, server_default=default), Column("moods", pg.ARRAY(kind)),
+        extend_existing=True,
+    )
+
+
+def forget(metadata: MetaData, *names: str) -> None:
+    for name in names:
+        metadata.remove(metadata.tables[name])
+
+
+async def test_a_value_is_added_and_used_at_once(migrations: Migrations, metadata: MetaData) -> None:
+    moods(metadata, "b", "d", default="b")
+    await migrations.there_and_back()
+    await migrations.run("INSERT INTO changing VALUES (1, 'b', '{b,d}')")
+    forget(metadata, "changing")
+    moods(metadata, "a", "b", "c", "d", "it's: x", default="c")
+
+    written = await migrations.there_and_back()
+
+    assert "autocommit_block" in written
+    labels = await migrations.run("SELECT unnest(enum_range(NULL::changing_mood))::text")
+    assert [row[0] for row in labels] == ["a", "b", "c", "d", "it's: x"]
+
+
+async def test_a_value_is_used_by_a_later_migration_of_the_same_run(migrations: Migrations, metadata: MetaData) -> None:
+    moods(metadata, "a", "b")
+    await migrations.there_and_back()
+    forget(metadata, "changing")
+    moods(metadata, "a", "b", "c")
+    await migrations.write()
+    migrations.write_by_hand("op.execute(\"INSERT INTO changing VALUES (1, 'c')\")")
+
+    await migrations.upgrade()
+
+    assert [row[0] for row in await migrations.run("SELECT mood::text FROM changing")] == ["c"]
+
+
+async def test_a_value_is_removed(migrations: Migrations, metadata: MetaData) -> None:
+    moods(metadata, "a", "b", "c", default="a")
+    await migrations.there_and_back()
+    await migrations.run("INSERT INTO changing VALUES (1, 'a', '{a,b}')")
+    forget(metadata, "changing")
+    moods(metadata, "a", "b", default="b")
+
+    await migrations.there_and_back()
+
+    assert [row[0] for row in await migrations.run("SELECT moods::text FROM changing")] == ["{a,b}"]
+
+
+async def test_a_removed_value_that_is_used_is_kept(migrations: Migrations, metadata: MetaData) -> None:
+    moods(metadata, "a", "b")
+    await migrations.there_and_back()
+    await migrations.run("INSERT INTO changing VALUES (1, 'b')")
+    forget(metadata, "changing")
+    moods(metadata, "a")
+    await migrations.write()
+
+    with pytest.raises(sa.exc.DBAPIError, match="invalid input value for enum"):
+        await migrations.upgrade()
+
+
+async def test_the_order_of_values_is_no_change(migrations: Migrations, metadata: MetaData) -> None:
+    moods(metadata, "a", "b")
+    await migrations.there_and_back()
+    forget(metadata, "changing")
+    moods(metadata, "b", "a")
+
+    await migrations.check()
+
+
+def before(metadata: MetaData) -> None:
+    Table("fathers", metadata, key())
+    Table(
+        "things", metadata, key(), Column("n", sa.Integer, server_default=text("1")), Column("name", sa.String(10), index=True),
+        Column("gone", sa.Numeric(10, 2)), Column("kind", sa.Enum("a", name="gone_kind")), Column("created", sa.DateTime),
+        Column("father", sa.ForeignKey("fathers.id")), Column("age", pg.DOMAIN("gone_age", sa.Integer, check="VALUE > 0")),
+        Column("payload", sa.JSON, server_default=text("'{}'")), Column("token", sa.Uuid, server_default=text("gen_random_uuid()")),
+    )
+    Table("dropped", metadata, key(), Column("kind", sa.Enum("x", name="dropped_kind", schema="old")), schema="old")
+
+
+def after(metadata: MetaData) -> None:
+    Table("fathers", metadata, key(), comment="new")
+    table = Table(
+        "things", metadata, key(), Column("n", sa.BigInteger, server_default=text("2"), nullable=False), Column("name", sa.String(20), comment="x"),
+        Column("created", sa.DateTime(timezone=True)), Column("father", sa.ForeignKey("fathers.id", ondelete="CASCADE")),
+        Column("state", sa.Enum("a", "b", name="new_state"), server_default="a"), Column("level", pg.DOMAIN("new_level", sa.Integer, check="VALUE > 0")),
+        Column("payload", sa.JSON, server_default=text("'[]'")), Column("token", sa.Uuid), Column("number", sa.BigInteger, server_default=sa.Sequence("new_seq").next_value()),
+    )
+    sa.Index("ix_new", table.c.name.desc())
+    Table("fresh", metadata, key(), schema="fresh")
+
+
+async def test_everything_changes(migrations: Migrations, metadata: MetaData) -> None:
+    before(metadata)
+    await migrations.there_and_back()
+    forget(metadata, "fathers", "things", "old.dropped")
+    after(metadata)
+
+    written = await migrations.there_and_back()
+
+    for step in ("drop_table", "drop_column", "add_column", "alter_column", "TYPE gone_kind", "dropped_kind"):
+        assert step in written, written
+
+
+async def test_tables_that_refer_to_each_other_are_dropped(migrations: Migrations, metadata: MetaData) -> None:
+    use_alter(metadata)
+    await migrations.there_and_back()
+    forget(metadata, "hens", "eggs")
+
+    await migrations.there_and_back()
+
+
+# ---------------------------------------------------------------------- what no migration has made
+
+UNKNOWN = """
+    CREATE TABLE measurements_2026 PARTITION OF measurements FOR VALUES FROM ('2026-01-01') TO ('2027-01-01');
+    CREATE TABLE measurements_rest PARTITION OF measurements DEFAULT PARTITION BY HASH (sensor);
+    CREATE TABLE measurements_rest_0 PARTITION OF measurements_rest FOR VALUES WITH (MODULUS 1, REMAINDER 0);
+    INSERT INTO measurements VALUES (1, '2026-05-05');
+    CREATE TABLE legacy (id int PRIMARY KEY, name text UNIQUE, CHECK (id > 0));
+    CREATE INDEX ON legacy (name);
+    CREATE TABLE child () INHERITS (known);
+    CREATE SCHEMA elsewhere CREATE TABLE legacy (id int);
+    ALTER TABLE known ADD COLUMN extra int REFERENCES legacy;
+    ALTER TABLE known ADD CONSTRAINT by_hand UNIQUE (n);
+    CREATE INDEX by_hand_index ON known (n) WHERE n > 5;
+    CREATE VIEW seen AS SELECT * FROM known;
+    CREATE MATERIALIZED VIEW kept AS SELECT * FROM known;
+    CREATE TYPE strange AS ENUM ('a');
+    CREATE DOMAIN strange_domain AS int;
+    CREATE SEQUENCE strange_sequence;
+    CREATE UNLOGGED TABLE unlogged_legacy (id strange);
+"""
+
+
+async def test_what_no_migration_has_made_is_left_alone(migrations: Migrations, metadata: MetaData) -> None:
+    Table("known", metadata, key(), Column("n", sa.Integer))
+    partitions(metadata)
+    await migrations.there_and_back()
+    await migrations.run(UNKNOWN)
+    found = await migrations.structure()
+
+    await migrations.check()
+    assert "op." not in await migrations.write()
+    await migrations.upgrade()
+
+    assert await migrations.structure() == found
+    assert len(await migrations.run("SELECT * FROM measurements")) == 1
+
+
+async def test_what_a_migration_has_made_is_dropped(migrations: Migrations, metadata: MetaData) -> None:
+    table = Table("known", metadata, key(), Column("n", sa.Integer), Column("old", sa.Integer), sa.UniqueConstraint("old"))
+    sa.Index("ix_old", table.c.n)
+    await migrations.there_and_back()
+    forget(metadata, "known")
+    Table("known", metadata, key(), Column("n", sa.Integer))
+
+    written = await migrations.there_and_back()
+
+    assert all(step in written for step in ('drop_column("known", "old")', "drop_index", "drop_constraint"))
+
+
+async def test_a_table_that_was_renamed_is_known(migrations: Migrations, metadata: MetaData) -> None:
+    Table("former", metadata, key(), Column("old", sa.Integer))
+    await migrations.there_and_back()
+    forget(metadata, "former")
+    migrations.write_by_hand('op.rename_table("former", "latter")')
+    await migrations.upgrade()
+    Table("latter", metadata, key())
+
+    assert 'drop_column("latter", "old")' in await migrations.write()
+
+
+# ---------------------------------------------------------------------- offline, branches
+
+
+@pytest.mark.parametrize("case", [all_types, all_defaults, schemas, use_alter], ids=lambda case: case.__name__)
+async def test_it_works_offline(
+    migrations: Migrations, metadata: MetaData, databases: Databases, case: Callable[[MetaData], None]
+) -> None:
+    await migrations.run("CREATE EXTENSION IF NOT EXISTS citext; CREATE EXTENSION IF NOT EXISTS hstore")
+    case(metadata)
+    await migrations.there_and_back()
+    online = await migrations.structure()
+    up = await migrations.sql(command.upgrade, "head")
+    down = await migrations.sql(command.downgrade, "head:base")
+    migrations.name = await databases.create_empty()
+    await migrations.run("CREATE EXTENSION IF NOT EXISTS citext; CREATE EXTENSION IF NOT EXISTS hstore")
+    at_first = await migrations.structure()
+
+    await migrations.run(f"DO $$ BEGIN END $$; {up}")
+    made = await migrations.structure()
+    await migrations.run(f"DO $$ BEGIN END $$; {down}")
+    left = await migrations.structure()
+    await databases.drop(migrations.name)
+
+    assert online - made == set()
+    assert made - online == set()
+    assert {one for one in left - at_first if "alembic_version" not in one} == set()
+
+
+async def test_a_new_value_works_offline(migrations: Migrations, metadata: MetaData) -> None:
+    moods(metadata, "a", "b")
+    await migrations.there_and_back()
+    forget(metadata, "changing")
+    moods(metadata, "a", "b", "c", default="c")
+    await migrations.write()
+
+    head = (await migrations.run("SELECT version_num FROM alembic_version"))[0][0]
+    up = await migrations.sql(command.upgrade, f"{head}:head")
+    assert up.index("COMMIT;") < up.index("ADD VALUE") < up.rindex("BEGIN;")
+
+
+async def test_branches_are_merged(migrations: Migrations, metadata: MetaData) -> None:
+    head = (await migrations.run("SELECT version_num FROM alembic_version"))[0][0]
+    for branch in ("left", "right"):
+        command.revision(
+            migrations.config, branch, head=head, splice=True, branch_label=branch, version_path=str(migrations.folder)
+        )
+    merged = command.merge(migrations.config, "heads", "merge")
+    Path(merged.path).rename(migrations.folder / "merged.py")
+    for lint in (["check"], ["format", "--check"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "ruff", *lint, "--config", str(PROJECT / "ruff.toml"), str(migrations.folder)],
+            capture_output=True, text=True, check=False,
+        )
+        assert done.returncode == 0, done.stdout
+
+    await migrations.upgrade("left@head")
+    await migrations.upgrade()
+    await migrations.check()
+    await migrations.downgrade(head)
+
+    assert [row[0] for row in await migrations.run("SELECT version_num FROM alembic_version")] == [head]
