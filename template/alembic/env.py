@@ -101,7 +101,8 @@ async def migrate_online() -> None:
 
 def migrate_offline() -> None:
     """Print the SQL instead of running it: `alembic upgrade head --sql`."""
-    context.configure(dialect_name="postgresql", target_metadata=Base.metadata, literal_binds=True)
+    # With the service's own driver: others double each percent sign.
+    context.configure(url="postgresql+asyncpg://", target_metadata=Base.metadata, literal_binds=True)
     with context.begin_transaction():
         context.run_migrations()
 

@@ -14,12 +14,21 @@ import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
 from alembic.autogenerate import renderers
 from alembic.autogenerate.api import AutogenContext
-from alembic.operations.ops import AlterColumnOp, CreateForeignKeyOp, CreateTableOp, MigrateOperation, UpgradeOps
+from alembic.operations.ops import (
+    AlterColumnOp,
+    CreateForeignKeyOp,
+    CreateTableOp,
+    DropConstraintOp,
+    DropTableOp,
+    MigrateOperation,
+    UpgradeOps,
+)
 from alembic.runtime.migration import MigrationContext
 from alembic.runtime.plugins import Plugin
 from alembic.script import ScriptDirectory
@@ -323,6 +332,7 @@ def compare_schemas_and_types(context: AutogenContext, operations: UpgradeOps) -
     ]
     operations.ops[:0] = [*schemas, *sequences, *changes]
     operations.ops.extend(_take_foreign_keys(operations))
+    _break_cycles(operations)
     names = History(context.migration_context.script).names
     for key, kind in found.items():
         if key not in wanted and key[1] in names:
@@ -344,6 +354,32 @@ def _take_foreign_keys(operations: UpgradeOps) -> Iterator[CreateForeignKeyOp]:
         late = [item for item in step.columns if isinstance(item, ForeignKeyConstraint) and item.use_alter]
         step.columns = [item for item in step.columns if not any(item is key for key in late)]
         yield from map(CreateForeignKeyOp.from_constraint, late)
+
+
+def _break_cycles(operations: UpgradeOps) -> None:
+    """Drop foreign keys first where dropped tables refer to each other."""
+    while True:
+        steps = {step.to_table().key: step for step in operations.ops if isinstance(step, DropTableOp)}
+        tables = {name: step.to_table() for name, step in steps.items()}
+        order: TopologicalSorter[str] = TopologicalSorter()
+        for name, table in tables.items():
+            order.add(name, *({*map(_target, table.foreign_key_constraints)} & {*tables} - {name}))
+        try:
+            order.prepare()
+        except CycleError as error:
+            parent, name, *_ = error.args[1]
+            table = tables[name]
+            position = operations.ops.index(steps[name])
+            keys = [key for key in table.foreign_key_constraints if _target(key) == parent]
+            drops: list[MigrateOperation] = [DropConstraintOp.from_constraint(key) for key in keys]
+            table.constraints.difference_update(keys)
+            operations.ops[position : position + 1] = [*drops, DropTableOp.from_table(table)]
+        else:
+            return
+
+
+def _target(key: ForeignKeyConstraint) -> str:
+    return key.elements[0].target_fullname.rpartition(".")[0]
 
 
 def _named_types(kind: TypeEngine[Any], dialect: Dialect) -> Iterator[NamedType]:

@@ -61,15 +61,20 @@ class Migrations:
     async def run(self, sql: str) -> list[asyncpg.Record]:
         connection = await asyncpg.connect(**connect_arguments(self.databases.server), database=self.name)
         try:
-            return await connection.fetch(sql) if sql.lstrip().startswith(("SELECT", "WITH")) else await connection.execute(sql)
+            return (
+                await connection.fetch(sql)
+                if sql.lstrip().startswith(("SELECT", "WITH"))
+                else await connection.execute(sql)
+            )
         finally:
             await connection.close()
 
     async def structure(self) -> set[str]:
         return {row[0] for row in await self.run(STRUCTURE)}
 
-    async def write(self, message: str = "change") -> str:
-        """Return the body of what `--autogenerate` writes; empty if that is nothing."""
+    async def write(self) -> str:
+        """Return the body of what `--autogenerate` writes."""
+        message = f"change {len([*self.folder.iterdir()])}"
         made = await asyncio.to_thread(
             command.revision, self.config, message, autogenerate=True, version_path=str(self.folder)
         )
@@ -78,10 +83,21 @@ class Migrations:
         for lint in (["check"], ["format", "--check"]):
             done = subprocess.run(
                 [sys.executable, "-m", "ruff", *lint, "--quiet", "--config", str(PROJECT / "ruff.toml"), str(path)],
-                capture_output=True, text=True, check=False,
+                capture_output=True,
+                text=True,
+                check=False,
             )
             assert done.returncode == 0, done.stdout + written
         return written.partition("def upgrade")[2]
+
+    def write_by_hand(self, step: str) -> None:
+        """Write a migration with one step."""
+        made = command.revision(self.config, f"by hand {len([*self.folder.iterdir()])}", version_path=str(self.folder))
+        path = Path(made.path)
+        text = path.read_text(encoding="utf-8")
+        assert "import" not in text
+        text = text.replace('"""Apply the change."""', f'"""Apply the change."""\n    {step}')
+        path.write_text(f"from alembic import op\n{text}", encoding="utf-8")
 
     async def upgrade(self, to: str = "head") -> None:
         await asyncio.to_thread(command.upgrade, self.config, to)
@@ -172,52 +188,122 @@ def key() -> Column[Any]:
 
 
 TYPES: dict[str, Any] = {
-    "array": pg.ARRAY(sa.Integer), "array2": pg.ARRAY(sa.String(5), dimensions=2), "generic_array": sa.ARRAY(sa.Text),
-    "bigint": sa.BigInteger, "smallint": sa.SmallInteger, "boolean": sa.Boolean, "bytes": sa.LargeBinary,
-    "bit": pg.BIT(3), "varbit": pg.BIT(varying=True), "varbit5": pg.BIT(5, varying=True),
-    "char": sa.CHAR(3), "text": sa.Text, "unlimited": sa.String, "limited": sa.String(10), "unicode": sa.Unicode(10),
+    "array": pg.ARRAY(sa.Integer),
+    "array2": pg.ARRAY(sa.String(5), dimensions=2),
+    "generic_array": sa.ARRAY(sa.Text),
+    "bigint": sa.BigInteger,
+    "smallint": sa.SmallInteger,
+    "boolean": sa.Boolean,
+    "bytes": sa.LargeBinary,
+    "bit": pg.BIT(3),
+    "varbit": pg.BIT(varying=True),
+    "varbit5": pg.BIT(5, varying=True),
+    "char": sa.CHAR(3),
+    "text": sa.Text,
+    "unlimited": sa.String,
+    "limited": sa.String(10),
+    "unicode": sa.Unicode(10),
     "collated": sa.String(10, collation="C"),
-    "cidr": pg.CIDR, "inet": pg.INET, "mac": pg.MACADDR, "mac8": pg.MACADDR8,
-    "citext": pg.CITEXT, "hstore": pg.HSTORE,
-    "date": sa.Date, "time": sa.Time, "timetz": sa.Time(timezone=True), "time3": pg.TIME(precision=3),
+    "cidr": pg.CIDR,
+    "inet": pg.INET,
+    "mac": pg.MACADDR,
+    "mac8": pg.MACADDR8,
+    "citext": pg.CITEXT,
+    "hstore": pg.HSTORE,
+    "date": sa.Date,
+    "time": sa.Time,
+    "timetz": sa.Time(timezone=True),
+    "time3": pg.TIME(precision=3),
     "timetz3": pg.TIME(timezone=True, precision=3),
-    "timestamp": sa.DateTime, "timestamptz": sa.DateTime(timezone=True), "timestamp3": pg.TIMESTAMP(precision=3),
+    "timestamp": sa.DateTime,
+    "timestamptz": sa.DateTime(timezone=True),
+    "timestamp3": pg.TIMESTAMP(precision=3),
     "timestamptz0": pg.TIMESTAMP(timezone=True, precision=0),
-    "interval": sa.Interval, "interval_fields": pg.INTERVAL(fields="DAY TO SECOND", precision=3),
-    "numeric": sa.Numeric, "numeric2": sa.Numeric(10, 2), "numeric0": sa.Numeric(10), "float": sa.Float,
-    "real": sa.REAL, "double": sa.Double, "float20": sa.Float(20), "money": pg.MONEY, "oid": pg.OID,
-    "regclass": pg.REGCLASS, "json": sa.JSON, "jsonb": pg.JSONB, "pgjson": pg.JSON, "jsonpath": pg.JSONPATH,
+    "interval": sa.Interval,
+    "interval_fields": pg.INTERVAL(fields="DAY TO SECOND", precision=3),
+    "numeric": sa.Numeric,
+    "numeric2": sa.Numeric(10, 2),
+    "numeric0": sa.Numeric(10),
+    "float": sa.Float,
+    "real": sa.REAL,
+    "double": sa.Double,
+    "float20": sa.Float(20),
+    "money": pg.MONEY,
+    "oid": pg.OID,
+    "regclass": pg.REGCLASS,
+    "json": sa.JSON,
+    "jsonb": pg.JSONB,
+    "pgjson": pg.JSON,
+    "jsonpath": pg.JSONPATH,
     "variant": sa.JSON().with_variant(pg.JSONB(), "postgresql"),
-    "uuid": sa.Uuid, "pguuid": pg.UUID(as_uuid=True), "tsvector": pg.TSVECTOR, "tsquery": pg.TSQUERY,
-    "int4range": pg.INT4RANGE, "numrange": pg.NUMRANGE, "tstzrange": pg.TSTZRANGE, "daterange": pg.DATERANGE,
-    "int8multirange": pg.INT8MULTIRANGE, "datemultirange": pg.DATEMULTIRANGE,
-    "enum": sa.Enum(Mood, name="types_mood"), "pgenum": pg.ENUM("a", "b:c", "d'e", name="types_letters"),
+    "uuid": sa.Uuid,
+    "pguuid": pg.UUID(as_uuid=True),
+    "tsvector": pg.TSVECTOR,
+    "tsquery": pg.TSQUERY,
+    "int4range": pg.INT4RANGE,
+    "numrange": pg.NUMRANGE,
+    "tstzrange": pg.TSTZRANGE,
+    "daterange": pg.DATERANGE,
+    "int8multirange": pg.INT8MULTIRANGE,
+    "datemultirange": pg.DATEMULTIRANGE,
+    "enum": sa.Enum(Mood, name="types_mood"),
+    "pgenum": pg.ENUM("a", "b:c", "d'e", name="types_letters"),
     "enum_array": pg.ARRAY(sa.Enum(Mood, name="types_mood")),
-    "text_enum": sa.Enum(Mood, native_enum=False, length=10), "checked_enum": sa.Enum(Mood, native_enum=False, create_constraint=True, name="checked_mood"),
+    "text_enum": sa.Enum(Mood, native_enum=False, length=10),
+    "checked_enum": sa.Enum(Mood, native_enum=False, create_constraint=True, name="checked_mood"),
     "domain": pg.DOMAIN("types_positive", sa.Integer, check="VALUE > 0", not_null=True, default=text("1")),
-    "decorated": Shouting(20), "decorated_enum": Moods, "own": Point, "pickle": sa.PickleType,
+    "decorated": Shouting(20),
+    "decorated_enum": Moods,
+    "own": Point,
+    "pickle": sa.PickleType,
 }
 DEFAULTS: dict[str, Any] = {
-    "plain": (sa.String(10), "plain"), "quoted": (sa.String(20), "it's"), "backslash": (sa.String(20), r"a\b"),
-    "percent": (sa.String(20), "100% :x"), "empty": (sa.String, ""), "function": (sa.DateTime(timezone=True), sa.func.now()),
-    "volatile": (sa.Uuid, text("gen_random_uuid()")), "uuidv4": (sa.Uuid, sa.func.gen_random_uuid()),
-    "random": (sa.Float, text("random()")), "clock": (sa.DateTime(timezone=True), text("clock_timestamp()")),
-    "today": (sa.Date, text("CURRENT_DATE")), "utc": (sa.DateTime, text("timezone('utc', now())")),
-    "interval": (sa.Interval, text("interval '1 day'")), "later": (sa.Date, text("CURRENT_DATE + 1")),
-    "json": (sa.JSON, text("'{}'")), "json_cast": (sa.JSON, text("'{}'::json")), "json_text": (sa.JSON, "[]"),
-    "jsonb": (pg.JSONB, text("'{\"a\": 1}'")), "jsonb_function": (pg.JSONB, text("jsonb_build_object('a', 1)")),
-    "array": (pg.ARRAY(sa.String), text("'{}'")), "array2": (pg.ARRAY(sa.Integer), text("ARRAY[1, 2]")),
+    "plain": (sa.String(10), "plain"),
+    "quoted": (sa.String(20), "it's"),
+    "backslash": (sa.String(20), r"a\b"),
+    "percent": (sa.String(20), "100% :x"),
+    "empty": (sa.String, ""),
+    "function": (sa.DateTime(timezone=True), sa.func.now()),
+    "volatile": (sa.Uuid, text("gen_random_uuid()")),
+    "uuidv4": (sa.Uuid, sa.func.gen_random_uuid()),
+    "random": (sa.Float, text("random()")),
+    "clock": (sa.DateTime(timezone=True), text("clock_timestamp()")),
+    "today": (sa.Date, text("CURRENT_DATE")),
+    "utc": (sa.DateTime, text("timezone('utc', now())")),
+    "interval": (sa.Interval, text("interval '1 day'")),
+    "later": (sa.Date, text("CURRENT_DATE + 1")),
+    "json": (sa.JSON, text("'{}'")),
+    "json_cast": (sa.JSON, text("'{}'::json")),
+    "json_text": (sa.JSON, "[]"),
+    "jsonb": (pg.JSONB, text("'{\"a\": 1}'")),
+    "jsonb_function": (pg.JSONB, text("jsonb_build_object('a', 1)")),
+    "array": (pg.ARRAY(sa.String), text("'{}'")),
+    "array2": (pg.ARRAY(sa.Integer), text("ARRAY[1, 2]")),
     "array_empty": (pg.ARRAY(sa.Text), text("ARRAY[]::text[]")),
-    "negative": (sa.Integer, text("-1")), "negative_text": (sa.Integer, "-1"), "number": (sa.Integer, "0"),
-    "numeric": (sa.Numeric(10, 2), text("1.50")), "big": (sa.BigInteger, text("9999999999")),
-    "true": (sa.Boolean, sa.true()), "false": (sa.Boolean, text("false")), "false_text": (sa.Boolean, "f"),
-    "enum": (sa.Enum(Mood, name="defaults_mood"), "sad"), "enum_cast": (sa.Enum(Mood, name="defaults_mood"), text("'sad'::defaults_mood")),
-    "sum": (sa.Integer, text("1 + 1")), "concat": (sa.String, text("'a' || 'b'")), "null": (sa.Integer, text("NULL")),
+    "negative": (sa.Integer, text("-1")),
+    "negative_text": (sa.Integer, "-1"),
+    "number": (sa.Integer, "0"),
+    "numeric": (sa.Numeric(10, 2), text("1.50")),
+    "big": (sa.BigInteger, text("9999999999")),
+    "true": (sa.Boolean, sa.true()),
+    "false": (sa.Boolean, text("false")),
+    "false_text": (sa.Boolean, "f"),
+    "enum": (sa.Enum(Mood, name="defaults_mood"), "sad"),
+    "enum_cast": (sa.Enum(Mood, name="defaults_mood"), text("'sad'::defaults_mood")),
+    "sum": (sa.Integer, text("1 + 1")),
+    "concat": (sa.String, text("'a' || 'b'")),
+    "null": (sa.Integer, text("NULL")),
     "case": (sa.String, text("CASE WHEN true THEN 'a' ELSE 'b' END")),
-    "user": (sa.String, text("CURRENT_USER")), "setting": (sa.String, text("current_setting('application_name')")),
-    "inet": (pg.INET, text("'127.0.0.1'")), "bytes": (sa.LargeBinary, text("'\\x00'")), "bits": (pg.BIT(3), text("B'101'")),
-    "range": (pg.INT4RANGE, text("'[1,2)'")), "money": (pg.MONEY, text("'1.00'")), "tsvector": (pg.TSVECTOR, text("''::tsvector")),
-    "typed": (sa.Integer, sa.literal(5)), "cast": (sa.String, sa.cast("a", sa.String)),
+    "user": (sa.String, text("CURRENT_USER")),
+    "setting": (sa.String, text("current_setting('application_name')")),
+    "inet": (pg.INET, text("'127.0.0.1'")),
+    "bytes": (sa.LargeBinary, text("'\\x00'")),
+    "bits": (pg.BIT(3), text("B'101'")),
+    "range": (pg.INT4RANGE, text("'[1,2)'")),
+    "money": (pg.MONEY, text("'1.00'")),
+    "tsvector": (pg.TSVECTOR, text("''::tsvector")),
+    "typed": (sa.Integer, sa.literal(5)),
+    "cast": (sa.String, sa.cast("a", sa.String)),
 }
 
 
@@ -232,14 +318,21 @@ def all_defaults(metadata: MetaData) -> None:
 
 def generated(metadata: MetaData) -> None:
     Table(
-        "generated", metadata,
+        "generated",
+        metadata,
         Column("id", sa.Integer, sa.Identity(always=True, start=5), primary_key=True),
         Column("by_default", sa.Integer, sa.Identity()),
         Column("price", sa.Numeric(10, 2)),
         Column("double", sa.Numeric, sa.Computed("price * 2", persisted=True)),
-        Column("name", sa.Text), Column("lower", sa.Text, sa.Computed("lower(name)", persisted=True)),
+        Column("name", sa.Text),
+        Column("lower", sa.Text, sa.Computed("lower(name)", persisted=True)),
         Column("search", pg.TSVECTOR, sa.Computed("to_tsvector('english', coalesce(name, ''))", persisted=True)),
-        Column("numbered", sa.BigInteger, sa.Sequence("numbered_seq", metadata=metadata), server_default=sa.Sequence("numbered_seq").next_value()),
+        Column(
+            "numbered",
+            sa.BigInteger,
+            sa.Sequence("numbered_seq", metadata=metadata),
+            server_default=sa.Sequence("numbered_seq").next_value(),
+        ),
     )
     Table("serial", metadata, Column("id", sa.BigInteger, primary_key=True, autoincrement=True))
     Table("small", metadata, Column("id", sa.SmallInteger, primary_key=True, autoincrement=True))
@@ -247,10 +340,18 @@ def generated(metadata: MetaData) -> None:
 
 def indexes(metadata: MetaData) -> None:
     table = Table(
-        "indexes", metadata, key(), Column("name", sa.String(20), index=True), Column("data", pg.JSONB), Column("n", sa.Integer),
-        Column("days", pg.DATERANGE), Column("tags", pg.ARRAY(sa.Text)), Column("gone", sa.DateTime(timezone=True)),
+        "indexes",
+        metadata,
+        key(),
+        Column("name", sa.String(20), index=True),
+        Column("data", pg.JSONB),
+        Column("n", sa.Integer),
+        Column("days", pg.DATERANGE),
+        Column("tags", pg.ARRAY(sa.Text)),
+        Column("gone", sa.DateTime(timezone=True)),
         Column("mood", sa.Enum(Mood, name="indexes_mood")),
-        sa.UniqueConstraint("n", "name", postgresql_nulls_not_distinct=True), sa.UniqueConstraint("n", deferrable=True, initially="DEFERRED"),
+        sa.UniqueConstraint("n", "name", postgresql_nulls_not_distinct=True),
+        sa.UniqueConstraint("n", deferrable=True, initially="DEFERRED"),
     )
     sa.Index("ix_partial", table.c.name, postgresql_where=table.c.gone.is_(None))
     sa.Index("ix_partial_enum", table.c.name, postgresql_where=text("mood = 'sad'"))
@@ -270,19 +371,35 @@ def indexes(metadata: MetaData) -> None:
 
 
 def constraints(metadata: MetaData) -> None:
-    Table("parents", metadata, key(), Column("code", sa.String(5), unique=True), Column("other", sa.Integer), sa.UniqueConstraint("id", "other"))
     Table(
-        "constraints", metadata, key(),
+        "parents",
+        metadata,
+        key(),
+        Column("code", sa.String(5), unique=True),
+        Column("other", sa.Integer),
+        sa.UniqueConstraint("id", "other"),
+    )
+    Table(
+        "constraints",
+        metadata,
+        key(),
         Column("parent", sa.ForeignKey("parents.id", ondelete="CASCADE", onupdate="RESTRICT")),
         Column("maybe", sa.ForeignKey("parents.id", ondelete="SET NULL", deferrable=True, initially="DEFERRED")),
         Column("code", sa.ForeignKey("parents.code", ondelete="SET DEFAULT"), server_default=text("'x'")),
-        Column("self", sa.ForeignKey("constraints.id")), Column("a", sa.Integer), Column("b", sa.Integer),
-        Column("days", pg.DATERANGE), Column("room", pg.INT4RANGE),
+        Column("self", sa.ForeignKey("constraints.id")),
+        Column("a", sa.Integer),
+        Column("b", sa.Integer),
+        Column("days", pg.DATERANGE),
+        Column("room", pg.INT4RANGE),
         sa.ForeignKeyConstraint(["a", "b"], ["parents.id", "parents.other"], name="fk_pair", match="FULL"),
-        sa.CheckConstraint("a > 0 AND b <> 5", name="positive"), sa.CheckConstraint("a::text ~ '^\\d+$'", name="digits"),
+        sa.CheckConstraint("a > 0 AND b <> 5", name="positive"),
+        sa.CheckConstraint("a::text ~ '^\\d+$'", name="digits"),
         pg.ExcludeConstraint(("days", "&&"), ("room", "&&"), name="no_overlap", using="gist", where=text("a > 1")),
-        comment="It's a table", )
-    Table("commented", metadata, Column("id", sa.Integer, primary_key=True, comment="It's: 100% \"a\" \\ key"), comment="")
+        comment="It's a table",
+    )
+    Table(
+        "commented", metadata, Column("id", sa.Integer, primary_key=True, comment='It\'s: 100% "a" \\ key'), comment=""
+    )
 
 
 def use_alter(metadata: MetaData) -> None:
@@ -293,24 +410,57 @@ def use_alter(metadata: MetaData) -> None:
 def schemas(metadata: MetaData) -> None:
     Table("accounts", metadata, key(), schema="ledger")
     Table(
-        "bills", metadata, key(), Column("account", sa.ForeignKey("ledger.accounts.id"), index=True),
+        "bills",
+        metadata,
+        key(),
+        Column("account", sa.ForeignKey("ledger.accounts.id"), index=True),
         Column("state", sa.Enum("open", "paid", name="bill_state", schema="billing"), server_default="open"),
-        Column("local", sa.ForeignKey("customers.id")), Column("other", sa.Integer, sa.Identity()), Column("data", sa.JSON, server_default=text("'{}'")),
-        Column("number", sa.String(20), unique=True), sa.CheckConstraint("id > 0", name="positive"), schema="billing", comment="Bills",
+        Column("local", sa.ForeignKey("customers.id")),
+        Column("other", sa.Integer, sa.Identity()),
+        Column("data", sa.JSON, server_default=text("'{}'")),
+        Column("number", sa.String(20), unique=True),
+        sa.CheckConstraint("id > 0", name="positive"),
+        schema="billing",
+        comment="Bills",
     )
     Table("customers", metadata, key(), Column("bill", sa.ForeignKey("billing.bills.id", use_alter=True)))
     Table("explicit", metadata, key(), Column("customer", sa.ForeignKey("customers.id")), schema=None)
-    Table("odd names", metadata, key(), Column("select", sa.Integer, index=True), Column("Mixed Case", sa.Enum("A b", name="Odd Type")), schema="Odd Schema")
+    Table(
+        "odd names",
+        metadata,
+        key(),
+        Column("select", sa.Integer, index=True),
+        Column("Mixed Case", sa.Enum("A b", name="Odd Type")),
+        schema="Odd Schema",
+    )
 
 
 def partitions(metadata: MetaData) -> None:
-    Table("measurements", metadata, Column("sensor", sa.Integer, primary_key=True), Column("taken_at", sa.DateTime(timezone=True), primary_key=True, index=True), postgresql_partition_by="RANGE (taken_at)")
+    Table(
+        "measurements",
+        metadata,
+        Column("sensor", sa.Integer, primary_key=True),
+        Column("taken_at", sa.DateTime(timezone=True), primary_key=True, index=True),
+        postgresql_partition_by="RANGE (taken_at)",
+    )
 
 
 def options(metadata: MetaData) -> None:
     Table("unlogged", metadata, key(), prefixes=["UNLOGGED"], postgresql_with={"fillfactor": 70})
-    Table("quoted \"name\"", metadata, key(), Column("a%b", sa.Integer, index=True), Column("order", sa.Integer, unique=True))
-    Table("x" * 60, metadata, key(), Column("y" * 60, sa.Integer, index=True, unique=False), Column("z" * 40, sa.ForeignKey("x" * 60 + ".id")))
+    Table(
+        'quoted "name"',
+        metadata,
+        key(),
+        Column("a%b", sa.Integer, index=True),
+        Column("order", sa.Integer, unique=True),
+    )
+    Table(
+        "x" * 60,
+        metadata,
+        key(),
+        Column("y" * 60, sa.Integer, index=True, unique=False),
+        Column("z" * 40, sa.ForeignKey("x" * 60 + ".id")),
+    )
 
 
 CASES = [all_types, all_defaults, generated, indexes, constraints, use_alter, schemas, partitions, options]
@@ -323,3 +473,270 @@ async def test_it_settles(migrations: Migrations, metadata: MetaData, case: Call
 
     written = await migrations.there_and_back()
     print(written)
+
+
+# ---------------------------------------------------------------------- changes
+
+
+def moods(metadata: MetaData, *values: str, default: str | None = None, **options: Any) -> Table:
+    kind = sa.Enum(*values, name="changing_mood", **options)
+    return Table(
+        "changing",
+        metadata,
+        key(),
+        Column("mood", kind, server_default=default),
+        Column("moods", pg.ARRAY(kind)),
+        extend_existing=True,
+    )
+
+
+def forget(metadata: MetaData, *names: str) -> None:
+    for name in names:
+        metadata.remove(metadata.tables[name])
+
+
+async def test_a_value_is_added_and_used_at_once(migrations: Migrations, metadata: MetaData) -> None:
+    moods(metadata, "b", "d", default="b")
+    await migrations.there_and_back()
+    await migrations.run("INSERT INTO changing VALUES (1, 'b', '{b,d}')")
+    forget(metadata, "changing")
+    moods(metadata, "a", "b", "c", "d", "it's: x", default="c")
+
+    written = await migrations.there_and_back()
+
+    assert "autocommit_block" in written
+    labels = await migrations.run("SELECT unnest(enum_range(NULL::changing_mood))::text")
+    assert [row[0] for row in labels] == ["a", "b", "c", "d", "it's: x"]
+
+
+async def test_a_value_is_used_by_a_later_migration_of_the_same_run(migrations: Migrations, metadata: MetaData) -> None:
+    moods(metadata, "a", "b")
+    await migrations.there_and_back()
+    forget(metadata, "changing")
+    moods(metadata, "a", "b", "c")
+    await migrations.write()
+    migrations.write_by_hand("op.execute(\"INSERT INTO changing VALUES (1, 'c')\")")
+
+    await migrations.upgrade()
+
+    assert [row[0] for row in await migrations.run("SELECT mood::text FROM changing")] == ["c"]
+
+
+async def test_a_value_is_removed(migrations: Migrations, metadata: MetaData) -> None:
+    moods(metadata, "a", "b", "c", default="a")
+    await migrations.there_and_back()
+    await migrations.run("INSERT INTO changing VALUES (1, 'a', '{a,b}')")
+    forget(metadata, "changing")
+    moods(metadata, "a", "b", default="b")
+
+    await migrations.there_and_back()
+
+    assert [row[0] for row in await migrations.run("SELECT moods::text FROM changing")] == ["{a,b}"]
+
+
+async def test_a_removed_value_that_is_used_is_kept(migrations: Migrations, metadata: MetaData) -> None:
+    moods(metadata, "a", "b")
+    await migrations.there_and_back()
+    await migrations.run("INSERT INTO changing VALUES (1, 'b')")
+    forget(metadata, "changing")
+    moods(metadata, "a")
+    await migrations.write()
+
+    with pytest.raises(sa.exc.DBAPIError, match="invalid input value for enum"):
+        await migrations.upgrade()
+
+
+async def test_the_order_of_values_is_no_change(migrations: Migrations, metadata: MetaData) -> None:
+    moods(metadata, "a", "b")
+    await migrations.there_and_back()
+    forget(metadata, "changing")
+    moods(metadata, "b", "a")
+
+    await migrations.check()
+
+
+def before(metadata: MetaData) -> None:
+    Table("fathers", metadata, key())
+    Table(
+        "things",
+        metadata,
+        key(),
+        Column("n", sa.Integer, server_default=text("1")),
+        Column("name", sa.String(10), index=True),
+        Column("gone", sa.Numeric(10, 2)),
+        Column("kind", sa.Enum("a", name="gone_kind")),
+        Column("created", sa.DateTime),
+        Column("father", sa.ForeignKey("fathers.id")),
+        Column("age", pg.DOMAIN("gone_age", sa.Integer, check="VALUE > 0")),
+        Column("payload", sa.JSON, server_default=text("'{}'")),
+        Column("token", sa.Uuid, server_default=text("gen_random_uuid()")),
+    )
+    Table("dropped", metadata, key(), Column("kind", sa.Enum("x", name="dropped_kind", schema="old")), schema="old")
+
+
+def after(metadata: MetaData) -> None:
+    Table("fathers", metadata, key(), comment="new")
+    table = Table(
+        "things",
+        metadata,
+        key(),
+        Column("n", sa.BigInteger, server_default=text("2"), nullable=False),
+        Column("name", sa.String(20), comment="x"),
+        Column("created", sa.DateTime(timezone=True)),
+        Column("father", sa.ForeignKey("fathers.id", ondelete="CASCADE")),
+        Column("state", sa.Enum("a", "b", name="new_state"), server_default="a"),
+        Column("level", pg.DOMAIN("new_level", sa.Integer, check="VALUE > 0")),
+        Column("payload", sa.JSON, server_default=text("'[]'")),
+        Column("token", sa.Uuid),
+        Column("number", sa.BigInteger, server_default=sa.Sequence("new_seq").next_value()),
+    )
+    sa.Index("ix_new", table.c.name.desc())
+    Table("fresh", metadata, key(), schema="fresh")
+
+
+async def test_everything_changes(migrations: Migrations, metadata: MetaData) -> None:
+    before(metadata)
+    await migrations.there_and_back()
+    forget(metadata, "fathers", "things", "old.dropped")
+    after(metadata)
+
+    written = await migrations.there_and_back()
+
+    for step in ("drop_table", "drop_column", "add_column", "alter_column", "TYPE gone_kind", "dropped_kind"):
+        assert step in written, written
+
+
+async def test_tables_that_refer_to_each_other_are_dropped(migrations: Migrations, metadata: MetaData) -> None:
+    use_alter(metadata)
+    await migrations.there_and_back()
+    forget(metadata, "hens", "eggs")
+
+    await migrations.there_and_back()
+
+
+# ---------------------------------------------------------------------- what no migration has made
+
+UNKNOWN = """
+    CREATE TABLE measurements_2026 PARTITION OF measurements FOR VALUES FROM ('2026-01-01') TO ('2027-01-01');
+    CREATE TABLE measurements_rest PARTITION OF measurements DEFAULT PARTITION BY HASH (sensor);
+    CREATE TABLE measurements_rest_0 PARTITION OF measurements_rest FOR VALUES WITH (MODULUS 1, REMAINDER 0);
+    INSERT INTO measurements VALUES (1, '2026-05-05');
+    CREATE TABLE legacy (id int PRIMARY KEY, name text UNIQUE, CHECK (id > 0));
+    CREATE INDEX ON legacy (name);
+    CREATE TABLE child () INHERITS (known);
+    CREATE SCHEMA elsewhere CREATE TABLE legacy (id int);
+    ALTER TABLE known ADD COLUMN extra int REFERENCES legacy;
+    ALTER TABLE known ADD CONSTRAINT by_hand UNIQUE (n);
+    CREATE INDEX by_hand_index ON known (n) WHERE n > 5;
+    CREATE VIEW seen AS SELECT * FROM known;
+    CREATE MATERIALIZED VIEW kept AS SELECT * FROM known;
+    CREATE TYPE strange AS ENUM ('a');
+    CREATE DOMAIN strange_domain AS int;
+    CREATE SEQUENCE strange_sequence;
+    CREATE UNLOGGED TABLE unlogged_legacy (id strange);
+"""
+
+
+async def test_what_no_migration_has_made_is_left_alone(migrations: Migrations, metadata: MetaData) -> None:
+    Table("known", metadata, key(), Column("n", sa.Integer))
+    partitions(metadata)
+    await migrations.there_and_back()
+    await migrations.run(UNKNOWN)
+    found = await migrations.structure()
+
+    await migrations.check()
+    assert "op." not in await migrations.write()
+    await migrations.upgrade()
+
+    assert await migrations.structure() == found
+    assert len(await migrations.run("SELECT * FROM measurements")) == 1
+
+
+async def test_what_a_migration_has_made_is_dropped(migrations: Migrations, metadata: MetaData) -> None:
+    table = Table(
+        "known", metadata, key(), Column("n", sa.Integer), Column("old", sa.Integer), sa.UniqueConstraint("old")
+    )
+    sa.Index("ix_old", table.c.n)
+    await migrations.there_and_back()
+    forget(metadata, "known")
+    Table("known", metadata, key(), Column("n", sa.Integer))
+
+    written = await migrations.there_and_back()
+
+    assert all(step in written for step in ('drop_column("known", "old")', "drop_index", "drop_constraint"))
+
+
+async def test_a_table_that_was_renamed_is_known(migrations: Migrations, metadata: MetaData) -> None:
+    Table("former", metadata, key(), Column("old", sa.Integer))
+    await migrations.there_and_back()
+    forget(metadata, "former")
+    migrations.write_by_hand('op.rename_table("former", "latter")')
+    await migrations.upgrade()
+    Table("latter", metadata, key())
+
+    assert 'drop_column("latter", "old")' in await migrations.write()
+
+
+# ---------------------------------------------------------------------- offline, branches
+
+
+@pytest.mark.parametrize("case", [all_types, all_defaults, schemas, use_alter], ids=lambda case: case.__name__)
+async def test_it_works_offline(
+    migrations: Migrations, metadata: MetaData, databases: Databases, case: Callable[[MetaData], None]
+) -> None:
+    await migrations.run("CREATE EXTENSION IF NOT EXISTS citext; CREATE EXTENSION IF NOT EXISTS hstore")
+    case(metadata)
+    await migrations.there_and_back()
+    online = await migrations.structure()
+    up = await migrations.sql(command.upgrade, "head")
+    down = await migrations.sql(command.downgrade, "head:base")
+    migrations.name = await databases.create_empty()
+    await migrations.run("CREATE EXTENSION IF NOT EXISTS citext; CREATE EXTENSION IF NOT EXISTS hstore")
+    at_first = await migrations.structure()
+
+    await migrations.run(f"DO $$ BEGIN END $$; {up}")
+    made = await migrations.structure()
+    await migrations.run(f"DO $$ BEGIN END $$; {down}")
+    left = await migrations.structure()
+    await databases.drop(migrations.name)
+
+    assert online - made == set()
+    assert made - online == set()
+    assert {one for one in left - at_first if "alembic_version" not in one} == set()
+
+
+async def test_a_new_value_works_offline(migrations: Migrations, metadata: MetaData) -> None:
+    moods(metadata, "a", "b")
+    await migrations.there_and_back()
+    forget(metadata, "changing")
+    moods(metadata, "a", "b", "c", default="c")
+    await migrations.write()
+
+    head = (await migrations.run("SELECT version_num FROM alembic_version"))[0][0]
+    up = await migrations.sql(command.upgrade, f"{head}:head")
+    assert up.index("COMMIT;") < up.index("ADD VALUE") < up.rindex("BEGIN;")
+
+
+async def test_branches_are_merged(migrations: Migrations, metadata: MetaData) -> None:
+    head = (await migrations.run("SELECT version_num FROM alembic_version"))[0][0]
+    for branch in ("left", "right"):
+        command.revision(
+            migrations.config, branch, head=head, splice=True, branch_label=branch, version_path=str(migrations.folder)
+        )
+    merged = command.merge(migrations.config, "heads", "merge")
+    Path(merged.path).rename(migrations.folder / "merged.py")
+    for lint in (["check"], ["format", "--check"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "ruff", *lint, "--config", str(PROJECT / "ruff.toml"), str(migrations.folder)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout
+
+    await migrations.upgrade("left@head")
+    await migrations.upgrade()
+    await migrations.check()
+    await migrations.downgrade(head)
+
+    assert [row[0] for row in await migrations.run("SELECT version_num FROM alembic_version")] == [head]
