@@ -14,7 +14,11 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from tests.harness.databases import TASK_NAME, Databases
 from tests.harness.queries import record_queries
 from tests.harness.sandbox import Sandbox, VirtualConnection
+from tests.harness.tasks import LIFESPAN, belongs_to_lifespan
 from tests.harness.text import listed
+
+PATIENCE = 2
+"""For how many seconds to wait for tasks of the lifespan."""
 
 
 class Isolation:
@@ -40,6 +44,7 @@ class Isolation:
 
     async def begin(self, private: str | None = None) -> None:
         """Begin a test: in the database `private`, or in the sandbox."""
+        await self._let_lifespan_finish()
         self._tasks = asyncio.all_tasks()
         if private is None:
             self.sandbox.open_frame()
@@ -50,6 +55,7 @@ class Isolation:
 
     async def end(self) -> list[str]:
         """End a test: roll back or disconnect, and return what it left behind."""
+        await self._let_lifespan_finish()
         faults = self._leftovers()
         if self.database == self.databases.name:
             faults += await self.sandbox.close_frame()
@@ -89,17 +95,28 @@ class Isolation:
         else:
             cparams["database"] = self.database
 
+    async def _let_lifespan_finish(self) -> None:
+        """Wait for a moment in which no task of the lifespan works with the database."""
+        give_up = asyncio.get_running_loop().time() + PATIENCE
+        while self._busy() and asyncio.get_running_loop().time() < give_up:
+            if not any(belongs_to_lifespan(task) and task.get_name() != LIFESPAN for task in asyncio.all_tasks()):
+                return
+            await asyncio.sleep(0.001)
+
+    def _busy(self) -> int:
+        """Return how many connections are not in the pool, without those in which the lifespan waits for a test."""
+        return getattr(self.engine.pool, "checkedout", int)() - self.sandbox.waiting_of_lifespan
+
     def _leftovers(self) -> list[str]:
         faults: list[str] = []
-        pool = self.engine.pool
-        idle, busy = (getattr(pool, count, int)() for count in ("checkedin", "checkedout"))
+        idle, busy = getattr(self.engine.pool, "checkedin", int)(), self._busy()
         if idle and self.database == self.databases.name and self.sandbox.real is None:
             faults.append("the engine is not connected to the sandbox: the test has worked without isolation")
         if busy:
             faults.append(f"a session was left open: {busy} connection(s) did not come back to the pool")
         tasks = asyncio.all_tasks() - self._tasks - {asyncio.current_task()}
         for task in tasks:
-            if task.get_name() != TASK_NAME:
+            if task.get_name() != TASK_NAME and not belongs_to_lifespan(task):
                 task.cancel()
                 faults.append(f"a task was left running: {getattr(task.get_coro(), '__qualname__', task.get_name())}")
         return faults
