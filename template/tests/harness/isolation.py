@@ -10,6 +10,7 @@ from sqlalchemy import event
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.util import greenlet_spawn
 
 from tests.harness.databases import TASK_NAME, Databases
 from tests.harness.queries import record_queries
@@ -44,14 +45,16 @@ class Isolation:
 
     async def begin(self, private: str | None = None) -> None:
         """Begin a test: in the database `private`, or in the sandbox."""
-        await self._let_lifespan_finish()
         self._tasks = asyncio.all_tasks()
         if private is None:
             self.sandbox.open_frame()
             return
 
+        self.sandbox.open_frame()  # For tasks of the lifespan that wait for it with a connection.
+        await self._let_lifespan_finish()
         self.database = private
-        await self.engine.dispose()
+        await self._dispose()
+        await self.sandbox.close_frame()
 
     async def end(self) -> list[str]:
         """End a test: roll back or disconnect, and return what it left behind."""
@@ -60,10 +63,10 @@ class Isolation:
         if self.database == self.databases.name:
             faults += await self.sandbox.close_frame()
         else:
-            await self.engine.dispose()
             self.database = self.databases.name
+            await self._dispose()
         if faults:  # Nothing of this test is to be handed to the next one, nor its warnings.
-            await self.engine.dispose()
+            await self._dispose()
             with warnings.catch_warnings(action="ignore"):
                 gc.collect()
         if self.sandbox.is_spoilt:
@@ -72,7 +75,7 @@ class Isolation:
 
     async def renew(self) -> None:
         """Make the sandbox's database anew."""
-        await self.engine.dispose()
+        await self._dispose()
         await self.sandbox.close()
         await self.databases.clone(self.databases.name)
         self.sandbox.is_spoilt = False
@@ -103,9 +106,15 @@ class Isolation:
                 return
             await asyncio.sleep(0.001)
 
+    async def _dispose(self) -> None:
+        """Give the engine another pool, and close the connections of the last one."""
+        last = self.engine.sync_engine.pool
+        await self.engine.dispose(close=False)  # At once: a task of the lifespan may take one while others are closed.
+        await greenlet_spawn(last.dispose)
+
     def _busy(self) -> int:
         """Return how many connections are not in the pool, without those in which the lifespan waits for a test."""
-        return getattr(self.engine.pool, "checkedout", int)() - self.sandbox.waiting_of_lifespan
+        return max(0, getattr(self.engine.pool, "checkedout", int)() - self.sandbox.waiting_of_lifespan)
 
     def _leftovers(self) -> list[str]:
         faults: list[str] = []
