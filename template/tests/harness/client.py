@@ -14,6 +14,7 @@ from app.core.permissions import open_to_all
 from tests.harness.isolation import Isolation, fail_for
 from tests.harness.queries import recording, refuse_repetition
 from tests.harness.sandbox import Sandbox, serving
+from tests.harness.tasks import LIFESPAN, lifespan_tasks
 
 AnswerCheck = Callable[[str, FastAPI, Scope, httpx.Response], None]
 answer_checks: list[AnswerCheck] = []
@@ -162,16 +163,17 @@ async def running(app: FastAPI, sandbox: Sandbox | None = None) -> AsyncGenerato
 
     async def live() -> None:
         try:
-            async with app.router.lifespan_context(app):
-                ready.set_result(None)
-                await over.wait()
+            with lifespan_tasks():
+                async with app.router.lifespan_context(app):
+                    ready.set_result(None)
+                    await over.wait()
         except BaseException as error:
             if ready.done():
                 raise
             ready.set_exception(error)
 
     async with rolled_back(sandbox):
-        task = asyncio.create_task(live(), name="lifespan")
+        task = asyncio.create_task(live(), name=LIFESPAN)
         await ready
     try:
         yield app

@@ -30,6 +30,7 @@ from typing import Any
 import asyncpg
 
 from tests.harness.session_state import EVERYTHING, Change, effects_of, effects_of_functions, quoted
+from tests.harness.tasks import belongs_to_lifespan
 from tests.harness.text import shortened
 
 ADVICE = "on a server of its own this works: mark the test with @pytest.mark.real_db"
@@ -338,6 +339,8 @@ class Sandbox:
         self._stack: list[VirtualTransaction] = []
         self._queue: list[Waiting] = []
         self._moved = asyncio.Event()
+        self.waiting_of_lifespan = 0
+        """How many tasks of the lifespan wait for a test that they can work in."""
         self._faults: list[str] = []
         self._doubt: str | None = None
         self._debt = ""
@@ -380,12 +383,18 @@ class Sandbox:
     def open_frame(self) -> None:
         """Begin what the matching `close_frame` rolls back. Nothing is sent before it is needed."""
         self._frames.append(Frame(len(self._frames)))
+        self._moved.set()
 
     async def close_frame(self) -> list[str]:
         """Roll back everything since the matching `open_frame`, and return what went wrong meanwhile."""
+        await self._let_lifespan_finish()
         frame = self._frames.pop()
         faults = self.take_faults()
-        faults += [f"a session was left open: {transaction} is not over" for transaction in self._stack]
+        faults += [
+            f"a session was left open: {transaction} is not over"
+            for transaction in self._stack
+            if not belongs_to_lifespan(transaction.task)
+        ]
         self._forget_transactions()
         self._doubt = None
         faults += self._forget_settings()
@@ -404,6 +413,13 @@ class Sandbox:
         if frame.has_begun:
             self._applied = frame.applied
         return faults
+
+    async def _let_lifespan_finish(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.patience):
+                while any(belongs_to_lifespan(transaction.task) for transaction in self._stack):
+                    self._moved.clear()
+                    await self._moved.wait()
 
     def take_faults(self) -> list[str]:
         """Return the faults noted so far, and forget them."""
@@ -437,6 +453,7 @@ class Sandbox:
             SandboxError: its turn did not come in time.
         """
         self.check_loop()
+        await self._wait_for_a_test()
         if not self._frames:
             raise self._report(
                 "the database was used outside of a test, as a fixture of the scope session, package or class does: "
@@ -647,6 +664,19 @@ class Sandbox:
 
     # ------------------------------------------------------------------ the stack
 
+    async def _wait_for_a_test(self) -> None:
+        """Have a task of the lifespan wait, for any time, until there is a test and nothing else is open in it."""
+        if not belongs_to_lifespan(asyncio.current_task()):
+            return
+        ancestors = _begun_here.get()
+        self.waiting_of_lifespan += 1
+        try:
+            while not self._frames or (self._stack and self._stack[-1].number not in ancestors):
+                self._moved.clear()
+                await self._moved.wait()
+        finally:
+            self.waiting_of_lifespan -= 1
+
     async def _take_turn(self, transaction: VirtualTransaction) -> None:
         transaction.task = asyncio.current_task()
         ancestors = _begun_here.get()
@@ -732,6 +762,7 @@ class Sandbox:
             transaction.state = State.LOST
         self._stack.clear()
         self._debt = ""
+        self._moved.set()
 
     # ------------------------------------------------------------------ the real connection
 

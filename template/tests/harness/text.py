@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-LONGEST = 300
+LONGEST = 500
 MOST = 10
 
 
