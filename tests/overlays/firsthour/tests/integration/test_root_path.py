@@ -22,7 +22,9 @@ def prefixed_app(settings: Settings, test_engine: AsyncEngine) -> FastAPI:
 
 @pytest.fixture(params=["", PREFIX], ids=["prefix removed", "prefix kept"])
 async def proxied(
-    request: pytest.FixtureRequest, prefixed_app: FastAPI, isolation: Isolation
+    request: pytest.FixtureRequest,
+    prefixed_app: FastAPI,
+    isolation: Isolation,  # noqa: ARG001 - its database is used
 ) -> AsyncGenerator[httpx.AsyncClient]:
     """A client whose requests arrive as a proxy of either kind sends them."""
     transport = httpx.ASGITransport(app=prefixed_app)
