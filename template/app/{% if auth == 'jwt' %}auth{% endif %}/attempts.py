@@ -1,9 +1,9 @@
 """Slow down guessing passwords: attempts are counted by name and client, in the database, for all processes together.
 
 One client may try a name SIGN_IN_ATTEMPTS times; then it has to wait before each further attempt, twice as long every
-time, up to SIGN_IN_WINDOW. Clients from which nobody has signed in to the account before also share a count for the
-name, so that guessing from many addresses is slowed down; a client that has signed in before is not affected by that.
-An attempt is forgotten SIGN_IN_WINDOW after the client could have tried again.
+time, up to SIGN_IN_WINDOW. Clients without an earlier sign-in to the account also share a count for the name, which slows
+down guessing from many addresses; known clients are not affected by it (OWASP, "Slow Down Online Guessing Attacks with
+Device Cookies"). A count is forgotten SIGN_IN_WINDOW after the next attempt was allowed.
 
 The counts are kept in a fixed number of buckets, so that the table stays small whatever names and addresses are used.
 """
@@ -26,14 +26,14 @@ from app.core.db import AsyncSessionLocal
 STEPS = 64
 """The first wait is this part of SIGN_IN_WINDOW: 14 seconds of a quarter of an hour."""
 CLIENTS = 10
-"""How many clients' attempts a name has, all unknown clients together."""
+"""All unknown clients together have as many attempts at a name as this number of clients."""
 BUCKET_DIGITS = 5
 """Counts are kept under so many hexadecimal digits of a keyed hash: at most 16^5 rows for each kind of count."""
 
 
 @dataclass(frozen=True)
 class Guess:
-    """Who tries which name. `known` says that somebody has signed in to the account from this client before."""
+    """A client that tries a name; `known` if it has signed in to that account before."""
 
     username: str
     client: str
@@ -41,7 +41,7 @@ class Guess:
 
     @property
     def lane(self) -> str:
-        """Where it waits: unknown guesses from one client behind each other."""
+        """The lane of the queue: one for each client, and one for each account that it is known for."""
         return f"{self.client} {self.username}" if self.known else self.client
 
     @property
@@ -61,7 +61,7 @@ class Guess:
 
 
 async def check(username: str, client: str) -> Guess:
-    """Return a guess that may be made, before waiting for a turn to make it.
+    """Return the guess, if the client may make one now. This counts nothing.
 
     Raises:
         TooManyAttemptsError: the client has to wait.
@@ -83,12 +83,11 @@ async def count(guess: Guess) -> None:
     """Count a guess right before it is hashed, so that many at the same time count as many.
 
     Raises:
-        TooManyAttemptsError: others have been faster, and the client has to wait.
+        TooManyAttemptsError: the client has to wait, after attempts since `check`.
     """
     now = datetime.now(UTC)
     outdated = select(Attempts.name_digest).where(Attempts.until < now).limit(100).with_for_update(skip_locked=True)
     async with AsyncSessionLocal.begin() as session:  # Its own transaction: a failed attempt is counted nevertheless.
-        await session.execute(delete(Attempts).where(Attempts.name_digest.in_(outdated)))
         for key, (free, longest) in _counted(guess).items():
             more = case((Attempts.until < now, 1), else_=Attempts.count + 1)
             counting = insert(Attempts).values(name_digest=key, count=1, until=_until(now, literal(1), free, longest))
@@ -100,6 +99,8 @@ async def count(guess: Guess) -> None:
             if await session.scalar(counting.returning(Attempts.count)) is None:
                 until = await session.scalar(select(Attempts.until).where(Attempts.name_digest == key))
                 raise TooManyAttemptsError((until or now) - _window() - now)
+        # Last, and without waiting for locks: no deadlock.
+        await session.execute(delete(Attempts).where(Attempts.name_digest.in_(outdated)))
 
 
 async def succeed(session: AsyncSession, guess: Guess) -> None:
@@ -124,7 +125,7 @@ def _counted(guess: Guess) -> dict[str, tuple[int, timedelta]]:
     free = load(AuthSettings).sign_in_attempts
     counts = {guess.of_client: (free, _window())}
     if not guess.known:
-        # It does not grow: whoever signs in from somewhere else, with the right password, is to have a chance.
+        # The wait does not grow: it must not lock out a new client with the right password.
         counts[guess.of_name] = (free * CLIENTS, _window() / STEPS)
     return counts
 

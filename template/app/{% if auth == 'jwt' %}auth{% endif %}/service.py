@@ -17,7 +17,7 @@ from app.core.db import AsyncSessionLocal
 from app.core.security import current_caller, record, record_commit
 
 MOST_CHANGES = 3
-"""How often to begin again with a password that was changed while it was verified."""
+"""How often to verify a password that was changed in the meantime."""
 
 
 async def sign_in(session: AsyncSession, username: str, password: str) -> SignIn:
@@ -48,7 +48,7 @@ async def sign_in(session: AsyncSession, username: str, password: str) -> SignIn
 
 
 async def _verified(run: passwords.Run, session: AsyncSession, username: str, password: str) -> User:
-    """Return the account whose password it is, which nobody can change or delete before the transaction ends.
+    """Return the account whose password it is, locked against changes until the transaction ends.
 
     Raises:
         BadPasswordError: there is no such account, or it has another password.

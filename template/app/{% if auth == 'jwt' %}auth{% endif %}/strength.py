@@ -8,7 +8,7 @@ from app.core.errors import InvalidInputError
 EXAMINED = 20
 """How many characters at either end of a password its strength is judged by: the time grows with their square."""
 GUESSABLE = 10**8
-"""How many guesses a password has to withstand (zxcvbn, score 3)."""
+"""The number of guesses that a password has to resist: zxcvbn's score 3, "safely unguessable"."""
 
 SHORTEST_NAME = 4
 """From how many characters on a username is taken out of a password, of which the rest has to be strong."""
@@ -27,7 +27,7 @@ def refuse_guessable(password: str, username: str) -> None:
 
 
 def is_guessable(password: str, username: str) -> bool:
-    """Say whether a password is among the first GUESSABLE guesses of who knows the name and the common passwords."""
+    """Say whether a password is among the first GUESSABLE guesses, given the name and common passwords."""
     # Here, because its lists take 15 MB and 60 milliseconds, and few processes need them.
     from zxcvbn import zxcvbn  # pyrefly: ignore[untyped-import]
 

@@ -138,6 +138,18 @@ async def test_counts_are_kept_in_buckets(db_session: AsyncSession, monkeypatch:
     assert len((await db_session.scalars(select(Attempts))).all()) <= 2 * 16
 
 
+async def test_each_further_attempt_waits_twice_as_long_up_to_the_window(client: httpx.AsyncClient, user: User) -> None:
+    now, waits = datetime.now(UTC), list[int]()
+    while len(waits) < 10:
+        with time_machine.travel(now, tick=False):
+            response = await try_password(client, user.username, "a guess")
+        if response.status_code == 429:
+            waits.append(int(response.headers["retry-after"]))
+            now += timedelta(seconds=waits[-1])
+
+    assert waits == [15, 29, 57, 113, 225, 450, 900, 900, 900, 900]
+
+
 # ---------------------------------------------------------------- the queue
 
 
