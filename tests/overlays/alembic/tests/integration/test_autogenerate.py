@@ -1,4 +1,4 @@
-"""What `--autogenerate` writes for the models of owners: applied, undone, applied again, and nothing is left to write."""
+"""What `--autogenerate` writes for the models of owners: applied, undone and applied again, it settles."""
 
 import asyncio
 import enum
@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Callable
-from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -471,8 +470,7 @@ async def test_it_settles(migrations: Migrations, metadata: MetaData, case: Call
     await migrations.run("CREATE EXTENSION IF NOT EXISTS citext; CREATE EXTENSION IF NOT EXISTS hstore")
     case(metadata)
 
-    written = await migrations.there_and_back()
-    print(written)
+    await migrations.there_and_back()
 
 
 # ---------------------------------------------------------------------- changes
@@ -717,7 +715,7 @@ async def test_a_new_value_works_offline(migrations: Migrations, metadata: MetaD
     assert up.index("COMMIT;") < up.index("ADD VALUE") < up.rindex("BEGIN;")
 
 
-async def test_branches_are_merged(migrations: Migrations, metadata: MetaData) -> None:
+async def test_branches_are_merged(migrations: Migrations) -> None:
     head = (await migrations.run("SELECT version_num FROM alembic_version"))[0][0]
     for branch in ("left", "right"):
         command.revision(
