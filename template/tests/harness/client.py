@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core.permissions import open_to_all
 from tests.harness.isolation import Isolation, fail_for
+from tests.harness.leftovers import applications
 from tests.harness.queries import recording, refuse_repetition
 from tests.harness.sandbox import Sandbox, serving
 from tests.harness.tasks import LIFESPAN, lifespan_tasks
@@ -175,9 +176,11 @@ async def running(app: FastAPI, sandbox: Sandbox | None = None) -> AsyncGenerato
     async with rolled_back(sandbox):
         task = asyncio.create_task(live(), name=LIFESPAN)
         await ready
+    applications.append(app)
     try:
         yield app
     finally:
+        applications.remove(app)
         async with rolled_back(sandbox):
             over.set()
             await task

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.util import greenlet_spawn
 
+from tests.harness.advice import give_advice
 from tests.harness.databases import TASK_NAME, Databases
 from tests.harness.queries import record_queries
 from tests.harness.sandbox import Sandbox, VirtualConnection
@@ -42,6 +43,7 @@ class Isolation:
         event.listen(engine.sync_engine, "do_connect", self._redirect)
         event.listen(engine.sync_engine, "checkout", _note_use)
         record_queries(engine)
+        give_advice(engine)
 
     async def begin(self, private: str | None = None) -> None:
         """Begin a test: in the database `private`, or in the sandbox."""
