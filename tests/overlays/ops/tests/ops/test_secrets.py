@@ -195,9 +195,9 @@ def logged() -> Generator[list[logging.LogRecord]]:
 
 @pytest.mark.parametrize("name", ["response", "validation", "group", "chain", "url"])
 async def test_an_unhandled_error_logs_no_value(
-    name: str, client: httpx.AsyncClient, logged: list[logging.LogRecord]
+    name: str, writer: httpx.AsyncClient, logged: list[logging.LogRecord]
 ) -> None:
-    response = await client.get(f"/secrets/{name}")
+    response = await writer.get(f"/secrets/{name}")
 
     assert response.status_code == 500
     text = "\n".join(what_is_logged(record) for record in logged)

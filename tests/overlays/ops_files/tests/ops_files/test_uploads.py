@@ -34,8 +34,9 @@ async def test_there_are_only_so_many_at_once(
 ) -> None:
     limit_uploads(max_uploads=2)
     stalled = [Stalled(writer) for _ in range(2)]
-    for upload in stalled:
-        await upload.has_stopped.wait()
+    async with asyncio.timeout(30):
+        for upload in stalled:
+            await upload.has_stopped.wait()
 
     refused = await writer.post(URL, files={"file": ("a", b"a")})
     for upload in stalled:
