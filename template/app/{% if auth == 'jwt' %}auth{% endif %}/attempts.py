@@ -1,9 +1,9 @@
 """Slow down guessing passwords: attempts are counted by name and client, in the database, for all processes together.
 
 One client may try a name SIGN_IN_ATTEMPTS times; then it has to wait before each further attempt, twice as long every
-time, up to SIGN_IN_WINDOW. Clients without an earlier sign-in to the account also share a count for the name, which slows
-down guessing from many addresses; known clients are not affected by it (OWASP, "Slow Down Online Guessing Attacks with
-Device Cookies"). A count is forgotten SIGN_IN_WINDOW after the next attempt was allowed.
+time, up to SIGN_IN_WINDOW. Clients without an earlier sign-in to the account also share a count for the name, which
+slows down guessing from many addresses; known clients are not affected by it (OWASP, "Slow Down Online Guessing Attacks
+with Device Cookies"). A count is forgotten SIGN_IN_WINDOW after the next attempt was allowed.
 
 The counts are kept in a fixed number of buckets, so that the table stays small whatever names and addresses are used.
 """

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Literal
@@ -23,6 +23,13 @@ from tests.fixtures.auth import PASSWORD, MakeUser
 from tests.integration.test_auth import ME, try_password
 
 From = Callable[[str], httpx.AsyncClient]
+
+
+@pytest.fixture(autouse=True)
+def frozen_time() -> Generator[None]:
+    """On a slow machine, a wait would be over before the next attempt."""
+    with time_machine.travel(datetime.now(UTC), tick=False):
+        yield
 
 
 @pytest.fixture
