@@ -71,7 +71,7 @@ def assets() -> APIRouter:
     files = StaticFiles(packages=[("fastapi_offline", "static")])
 
     @router.api_route(
-        f"{ASSETS}/{{name}}", methods=["GET", "HEAD"], include_in_schema=False, openapi_extra={"security": []}
+        ASSETS + "/{name}", methods=["GET", "HEAD"], include_in_schema=False, openapi_extra={"security": []}
     )
     async def documentation_asset(request: Request, name: str) -> Response:
         return await files.get_response(name, request.scope)
