@@ -15,12 +15,16 @@ from tests.template import CONFIGURATION, TEMPLATE, contents
 STARTERS = {entry.path.rstrip("/") for entry in ENTRIES if entry.kind == "starter"}
 MIGRATIONS = {entry.path for entry in ENTRIES if entry.kind == "migration"}
 BEFORE: dict[str, Any] = {"example_before": True, "auth_before": "jwt", "object_storage_before": True}
+SINCE = {"alembic/versions/0004_file_owners.py": "v0.4.0"}
+"""Migrations that came to a feature later, and the first version that has them."""
 
 
-def excluded(operation: str, data: dict[str, Any], **context: Any) -> set[str]:
-    """Return what copier.yml says is not to be rendered."""
+def excluded(operation: str, data: dict[str, Any], version: str = "v0.4.0", **context: Any) -> set[str]:
+    """Return what copier.yml says is not to be rendered, where the project comes from `version`."""
     environment = Environment(undefined=StrictUndefined)  # noqa: S701 - it makes paths, and no HTML
-    context |= {"_copier_operation": operation, "_copier_conf": {"data": data}}
+    environment.filters["regex_search"] = lambda text, pattern: re.search(pattern, text)
+    before = {"before": {"_commit": version}}
+    context |= {"_copier_operation": operation, "_copier_conf": {"data": data}, "_external_data": before}
     return {
         line.strip()
         for entry in CONFIGURATION["_exclude"]
@@ -69,6 +73,16 @@ def test_an_update_renders_no_starter_again() -> None:
     keys = {entry.path for entry in ENTRIES if entry.feature == "api_key" and entry.kind == "migration"}
     assert excluded("update", {}, **BEFORE) == STARTERS | MIGRATIONS - keys
     assert excluded("update", {}, **BEFORE | {"auth_before": "api_key"}) >= keys
+
+
+@pytest.mark.parametrize("version", ["v0.1.0", "v0.2.0", "v0.3.0", "v0.3.0-12-gabcdef0"])
+def test_an_update_brings_a_later_migration_of_a_feature_once(version: str) -> None:
+    assert excluded("update", {}, **BEFORE) - excluded("update", {}, version, **BEFORE) == {*SINCE}
+
+
+@pytest.mark.parametrize("version", ["v0.4.0", "v0.10.0", "v1.3.0"])
+def test_a_later_migration_does_not_come_back(version: str) -> None:
+    assert excluded("update", {}, version, **BEFORE) >= {*SINCE}
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,9 @@ from sqlalchemy import Connection, make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
+from app.core.autogenerate import DropTypesOp, extend
 from app.core.config import Settings, explain, load
-from app.core.db import MIGRATION_LOCK, Base
+from app.core.db import MIGRATION_LOCK, Base, hide_values
 from app.core.discovery import load_models
 from app.core.logging import logging_config
 
@@ -42,20 +43,26 @@ def database_url() -> str:
     return settings.database_url
 
 
+def full_name(step: DropTableOp) -> str:
+    """Return the name of a table as foreign keys refer to it."""
+    return f"{step.schema}.{step.table_name}" if step.schema else step.table_name
+
+
 def drop_in_order(_context: object, _revision: object, scripts: list[MigrationScript]) -> None:
     """Drop each table before those that it refers to: `--autogenerate` leaves their order to chance."""
     for script in scripts:
         if script.upgrade_ops is None or script.downgrade_ops is None:
             continue
         steps = script.upgrade_ops.ops
-        drops = {step.table_name: step for step in steps if isinstance(step, DropTableOp)}
-        others = [step for step in steps if not isinstance(step, DropTableOp)]
+        drops = {full_name(step): step for step in steps if isinstance(step, DropTableOp)}
+        types = [step for step in steps if isinstance(step, DropTypesOp)]
+        others = [step for step in steps if not isinstance(step, DropTableOp | DropTypesOp)]
         order: TopologicalSorter[str] = TopologicalSorter()
         for name, drop in drops.items():
             parents = {key.target_fullname.rpartition(".")[0] for key in drop.to_table().foreign_keys}
             order.add(name, *(parents & drops.keys() - {name}))
         with suppress(CycleError):  # Tables that refer to each other need a hand: their constraints have to go first.
-            steps[:] = others + [drops[name] for name in reversed([*order.static_order()])]
+            steps[:] = others + [drops[name] for name in reversed([*order.static_order()])] + types
             script.upgrade_ops.reverse_into(script.downgrade_ops)
 
 
@@ -76,21 +83,26 @@ def migrate(connection: Connection) -> None:
         compare_server_default=True,
         process_revision_directives=drop_in_order,
     )
+    extend(context.get_context())
     with context.begin_transaction():
         context.run_migrations()
 
 
 async def migrate_online() -> None:
     """Connect and migrate."""
-    engine = create_async_engine(make_url(database_url()), poolclass=NullPool)
-    async with engine.connect() as connection:
-        await connection.run_sync(migrate)
-    await engine.dispose()
+    engine = create_async_engine(make_url(database_url()), poolclass=NullPool, hide_parameters=True)
+    hide_values(engine)
+    try:
+        async with engine.connect() as connection:
+            await connection.run_sync(migrate)
+    finally:
+        await engine.dispose()
 
 
 def migrate_offline() -> None:
     """Print the SQL instead of running it: `alembic upgrade head --sql`."""
-    context.configure(dialect_name="postgresql", target_metadata=Base.metadata, literal_binds=True)
+    # With the service's own driver: others double each percent sign.
+    context.configure(url="postgresql+asyncpg://", target_metadata=Base.metadata, literal_binds=True)
     with context.begin_transaction():
         context.run_migrations()
 

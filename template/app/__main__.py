@@ -2,6 +2,7 @@
 
 import signal
 import sys
+from functools import partial
 
 import uvicorn
 from pydantic import ValidationError
@@ -18,6 +19,7 @@ def main() -> int:
         settings = load(Settings)
         for section in sections():
             load(section)
+        settings.check_host()
     except ValidationError as error:
         print(f"The service cannot start with these settings:\n{explain(error)}", file=sys.stderr)
         return 2
@@ -30,7 +32,9 @@ def main() -> int:
         workers=settings.workers,
         reload=reload,
         reload_dirs=["app"] if reload else None,
-        http=Connection,
+        http=partial(  # type: ignore[arg-type]
+            Connection, max_head_bytes=settings.max_request_head_bytes, write_timeout=settings.write_timeout
+        ),
         log_config=logging_config(settings),
         access_log=False,
         server_header=False,

@@ -16,6 +16,8 @@ from app.core.errors import install_error_handlers
 from app.core.middleware import (
     AccessLogMiddleware,
     BodyLimitMiddleware,
+    BodyMemoryMiddleware,
+    HeadMiddleware,
     RequestIdMiddleware,
     RootPathMiddleware,
     SecurityHeadersMiddleware,
@@ -67,9 +69,12 @@ def create_app(settings: Settings | None = None, engine: AsyncEngine | None = No
 
 def _add_middleware(app: FastAPI, settings: Settings) -> None:
     """Add the middleware, innermost first: the last one added sees a request first and a response last."""
+    each, total = settings.max_request_bytes, max(settings.max_request_bytes, settings.max_bodies_bytes)
+    app.add_middleware(BodyMemoryMiddleware, max_bytes=total, max_each=each)
     app.add_middleware(
         BodyLimitMiddleware, max_bytes=settings.max_request_bytes, max_seconds=settings.request_body_timeout
     )
+    app.add_middleware(HeadMiddleware)
     app.add_middleware(UnhandledErrorMiddleware)
     if settings.cors_origins:
         app.add_middleware(

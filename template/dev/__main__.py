@@ -20,6 +20,7 @@ from types import FrameType, ModuleType
 from dotenv import dotenv_values
 from sqlalchemy import make_url
 
+from app.core.config import TARGET_TRIPLE
 from dev.postgres import Account, PostgresError, kept_server, readable_programs
 
 PROJECT = Path(__file__).parent.parent
@@ -69,6 +70,7 @@ def run(command: list[str], variables: dict[str, str]) -> int:
 def serve(variables: dict[str, str]) -> int:
     """Migrate the database and serve, with reload."""
     host, port = variables.get("HOST") or "127.0.0.1", variables.get("PORT") or "8000"
+    host = "127.0.0.1" if TARGET_TRIPLE.fullmatch(host) else host
     try:
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -124,6 +126,9 @@ def main(arguments: list[str]) -> int:
                 case _:
                     print(__doc__, file=sys.stderr)
                     return 2
+    except UnicodeDecodeError:
+        print("The file .env is not in UTF-8.", file=sys.stderr)
+        return 1
     except PostgresError as error:
         print(f"{error}\nSet DATABASE_URL to a server of your own: postgresql+asyncpg://...", file=sys.stderr)
         return 1

@@ -24,6 +24,7 @@ from pkgutil import iter_modules
 from types import FrameType, ModuleType
 
 from dev.__main__ import PROJECT, STOP_SIGNALS, run, say
+from dev.example_settings import example_settings
 from dev.ports import free_port
 from dev.postgres import PostgresError, throw_away_server
 
@@ -55,15 +56,19 @@ def parts() -> Iterator[ModuleType]:
 def environment() -> Generator[dict[str, str]]:
     """Yield the variables of a service on a migrated database, with all else that it needs."""
     with ExitStack() as servers:
-        variables = os.environ | {
-            "ENVIRONMENT": "test",
-            "HOST": "127.0.0.1",
-            "PORT": str(free_port()),
-            "WORKERS": "1",
-            "LOG_LEVEL": "ERROR",
-            "LOG_FORMAT": "console",
-            "DATABASE_URL": servers.enter_context(throw_away_server()).url,
-        }
+        variables = (
+            os.environ
+            | example_settings()
+            | {
+                "ENVIRONMENT": "test",
+                "HOST": "127.0.0.1",
+                "PORT": str(free_port()),
+                "WORKERS": "1",
+                "LOG_LEVEL": "ERROR",
+                "LOG_FORMAT": "console",
+                "DATABASE_URL": servers.enter_context(throw_away_server()).url,
+            }
+        )
         say("Migrating")
         if run([sys.executable, "-m", "alembic", "upgrade", "head"], variables):
             raise FuzzError("The migrations failed.")

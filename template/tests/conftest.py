@@ -21,6 +21,7 @@ from tests.harness.databases import Databases
 from tests.harness.isolation import Isolation, fail_for
 from tests.harness.live import serving
 from tests.harness.run import REAL_DB_LEFT, is_to_be_kept, run_and_worker, server_of
+from tests.harness.server import HarnessError
 
 # What a file in tests/fixtures defines, every test can ask for.
 FIXTURES = sorted(Path(__file__).parent.glob("fixtures/[!_]*.py"))
@@ -31,7 +32,14 @@ pytest_plugins = ["tests.harness.plugin", *(f"tests.fixtures.{path.stem}" for pa
 async def databases(request: pytest.FixtureRequest) -> AsyncGenerator[Databases]:
     """The databases of this worker."""
     databases = Databases(server_of(request.config), *run_and_worker())
-    await databases.open()
+    failure = ""
+    try:
+        await databases.open()
+    except HarnessError as error:
+        failure = str(error)
+    if failure:
+        request.session.shouldfail = "a migration failed"  # All other tests would fail for the same reason.
+        pytest.fail(failure, pytrace=False)
     yield databases
     await databases.close()
 

@@ -88,3 +88,19 @@ def test_an_older_template_is_replaced(make_service: MakeService, own_server: Se
 
     assert (first.returncode, second.returncode) == (0, 0), second.stdout
     assert template_of(own_server.databases() - found) != old
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_a_migration_that_fails_is_said_once(workers: str, make_service: MakeService) -> None:
+    service = make_service(example=True)
+    migration = service.project / "alembic" / "versions" / "0001_projects_and_tasks.py"
+    text = migration.read_text(encoding="utf-8")
+    migration.write_text(text.replace('"""Apply the change."""', 'op.drop_table("nothing")'), encoding="utf-8")
+
+    done = service.pytest("tests/integration", "-n", workers)
+
+    assert done.returncode != 0
+    assert "alembic/versions/0001_projects_and_tasks.py:" in done.stdout
+    assert 'table "nothing" does not exist' in done.stdout
+    assert done.stdout.count("ERROR at setup") <= max(int(workers), 1)
+    assert len(done.stdout.splitlines()) < 50, done.stdout

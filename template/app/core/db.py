@@ -1,16 +1,19 @@
 """The database: the declarative base, the engine, and the session a request works in."""
 
+import re
 from collections.abc import AsyncGenerator
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
 from datetime import datetime
+from functools import lru_cache
+from inspect import isroutine
 from typing import Any, ClassVar
 
 import asyncpg
 from sqlalchemy import DateTime, MetaData, event
-from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.engine import Engine, ExceptionContext
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
-from sqlalchemy.orm import DeclarativeBase, Session
+from sqlalchemy.orm import DeclarativeBase, Session, SessionTransaction, SessionTransactionOrigin
 from sqlalchemy.pool import NullPool
 
 from app.core.config import Settings
@@ -21,6 +24,11 @@ MIGRATION_LOCK = 7_234_815
 
 GOODBYE = 0.25
 """For how many seconds to wait until the server has closed a connection that is not needed any more."""
+
+ARGUMENT = re.compile(r"(query argument \$\d+[^:]*): .*", re.DOTALL)
+IN_QUOTES = re.compile(r"""(["']).*\1""", re.DOTALL)
+DATA_EXCEPTION = "22"
+"""The class of the SQLSTATEs whose messages repeat a value."""
 
 
 class Base(DeclarativeBase):
@@ -55,9 +63,14 @@ class QueryOnly(Session):
         with self._query():
             return super().scalar(*arguments, **options)
 
+    def scalars(self, *arguments: Any, **options: Any) -> Any:
+        """Run a statement and return the first column of its rows."""
+        with self._query():
+            return super().scalars(*arguments, **options)
+
     def _query(self) -> AbstractContextManager[object]:
         # Some queries lead to others, as `selectinload` does: they belong to the first.
-        return nullcontext() if self.in_transaction() else self.begin()
+        return nullcontext() if self.in_transaction() else super().begin()
 
     def refuse(self, *_arguments: Any, **_options: Any) -> Any:
         """Store nothing.
@@ -65,13 +78,57 @@ class QueryOnly(Session):
         Raises:
             RuntimeError: always.
         """
-        raise RuntimeError("A ReadSession stores nothing: depend on Session where something is changed.")
+        raise RuntimeError(STORES_NOTHING)
 
-    add = delete = merge = flush = refuse
 
+STORES_NOTHING = "A ReadSession stores nothing: depend on Session where something is changed or locked."
+READING_METHODS = frozenset(
+    {"execute", "scalar", "scalars", "query", "get", "get_one", "refresh", "expire", "expire_all", "expunge"}
+    | {"expunge_all", "close", "close_all", "reset", "rollback", "invalidate", "in_transaction", "get_transaction"}
+    | {"in_nested_transaction", "get_nested_transaction", "get_bind", "bind_mapper", "bind_table"}
+    | {"identity_key", "is_modified", "object_session"}
+)
+"""The methods of a session that only reads. All others are refused, those of later versions included."""
+for method in {name for name in dir(Session) if not name.startswith("_") and isroutine(getattr(Session, name))}:
+    if method not in READING_METHODS:
+        setattr(QueryOnly, method, QueryOnly.refuse)
+
+READS = re.compile(r"[\s(]*(SELECT|WITH|VALUES|TABLE|SHOW)\b", re.IGNORECASE)
+WRITES = re.compile(
+    r"\bINTO\b|\(\s*(UPDATE\b|DELETE\s+FROM\b)|\bFOR\s+((NO\s+KEY\s+)?UPDATE|(KEY\s+)?SHARE)\b", re.IGNORECASE
+)
+"""SELECT INTO, a WITH clause that changes rows, or locks that end with the statement."""
+QUOTED = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|\$(\w*)\$.*?\$\1\$|--[^\n]*|/\*.*?\*/""", re.DOTALL)
+
+
+@lru_cache(maxsize=1000)
+def only_reads(sql: str) -> bool:
+    """Tell whether a statement cannot change anything, unless a function that it calls does."""
+    sql = QUOTED.sub(" ", sql)
+    return READS.match(sql) is not None and WRITES.search(sql) is None
+
+
+def _refuse_write(_connection: object, _cursor: object, statement: str, *_others: object) -> None:
+    """Refuse each statement that is not known to read, however it got here."""
+    if not only_reads(statement):
+        raise RuntimeError(STORES_NOTHING)
+
+
+def _refuse_change(_session: Session, transaction: SessionTransaction) -> None:
+    """Refuse to begin a transaction for anything but a query, as a change of an object does."""
+    if transaction.origin is SessionTransactionOrigin.AUTOBEGIN:
+        transaction.close()
+        raise RuntimeError(STORES_NOTHING)
+
+
+event.listen(QueryOnly, "after_transaction_create", _refuse_change)
 
 ReadSessionLocal = async_sessionmaker(sync_session_class=QueryOnly, autoflush=False, expire_on_commit=False)
 """Makes the sessions of requests that only read. Without BEGIN and COMMIT, a query takes one round trip of three."""
+
+ProbeSessionLocal = async_sessionmaker(sync_session_class=QueryOnly, autoflush=False, expire_on_commit=False)
+"""Makes the sessions of the readiness probe. They share one connection apart from the pool, so that a pool that is
+exhausted does not take all replicas out of the load balancer at once."""
 
 
 async def get_db() -> AsyncGenerator[AsyncSession]:
@@ -95,15 +152,32 @@ async def get_read_db() -> AsyncSession:
 @asynccontextmanager
 async def bind_engine(engine: AsyncEngine) -> AsyncGenerator[AsyncEngine]:
     """Let the sessions use `engine` for the duration of the block, then close its connections."""
-    before = AsyncSessionLocal.kw.get("bind"), ReadSessionLocal.kw.get("bind")
+    makers = AsyncSessionLocal, ReadSessionLocal, ProbeSessionLocal
+    before = [maker.kw.get("bind") for maker in makers]
+    probe = _with_own_pool(engine)
     AsyncSessionLocal.configure(bind=engine)
-    ReadSessionLocal.configure(bind=engine.execution_options(isolation_level="AUTOCOMMIT"))
+    reading = engine.execution_options(isolation_level="AUTOCOMMIT")
+    event.listen(reading.sync_engine, "before_cursor_execute", _refuse_write)
+    ReadSessionLocal.configure(bind=reading)
+    ProbeSessionLocal.configure(bind=probe.execution_options(isolation_level="AUTOCOMMIT"))
+
+    def dispose_probe(_: object) -> None:
+        probe.sync_engine.dispose()
+
+    event.listen(engine.sync_engine, "engine_disposed", dispose_probe)
     try:
         yield engine
     finally:
-        AsyncSessionLocal.configure(bind=before[0])
-        ReadSessionLocal.configure(bind=before[1])
+        for maker, bind in zip(makers, before, strict=True):
+            maker.configure(bind=bind)
         await engine.dispose()
+        event.remove(engine.sync_engine, "engine_disposed", dispose_probe)
+
+
+def _with_own_pool(engine: AsyncEngine) -> AsyncEngine:
+    """Return an engine with the settings and events of `engine`, and a connection pool apart."""
+    like = engine.sync_engine
+    return AsyncEngine(Engine(like.pool.recreate(), like.dialect, like.url, hide_parameters=like.hide_parameters))
 
 
 def create_engine(settings: Settings) -> AsyncEngine:
@@ -139,10 +213,35 @@ def create_engine(settings: Settings) -> AsyncEngine:
             "lock_timeout": _milliseconds(settings.db_lock_timeout),
             "idle_in_transaction_session_timeout": _milliseconds(settings.db_idle_in_transaction_timeout),
         }
-    engine = create_async_engine(settings.database, connect_args=connect_args, **pool)
+    engine = create_async_engine(settings.database, connect_args=connect_args, hide_parameters=True, **pool)
+    hide_values(engine)
     event.listen(engine.sync_engine, "handle_error", _give_up_connection)
     event.listen(engine.sync_engine, "checkout", _refuse_closed_connection)
     return engine
+
+
+def hide_values(engine: AsyncEngine) -> None:
+    """Take the values of rows and parameters out of the engine's errors, which end up in the log.
+
+    `hide_parameters` does that for the list of parameters. PostgreSQL repeats values as well, in the DETAIL of an error
+    and in the messages of data exceptions; asyncpg and SQLAlchemy do so for values that they cannot convert.
+    """
+    event.listen(engine.sync_engine, "handle_error", _hide_values)
+
+
+def _hide_values(context: ExceptionContext) -> None:
+    original = context.original_exception
+    is_data = f"{getattr(original, 'sqlstate', None) or DATA_EXCEPTION}".startswith(DATA_EXCEPTION)
+    for error in (original, original.__cause__, context.sqlalchemy_exception):
+        if error is not context.sqlalchemy_exception and "detail" in getattr(error, "__dict__", {}):
+            vars(error)["detail"] = None
+        if is_data and error is not None and not isinstance(error, OSError):
+            error.args = tuple(
+                IN_QUOTES.sub("'***'", ARGUMENT.sub(r"\1", part)) if isinstance(part, str) else part
+                for part in error.args
+            )
+    if is_data:
+        (original.__cause__ or original).__cause__ = None  # What the values were like before they were converted.
 
 
 def _give_up_connection(context: ExceptionContext) -> None:

@@ -4,7 +4,8 @@
 - `models.py` has its tables,
 - `config.py` has its settings, a `Section`,
 - `lifespan.py` has a context manager `lifespan(app)`, open for as long as the service runs,
-- `guard.py` has a function `guard(route)`: the dependencies that a request to any feature's `route` has to pass.
+- `guard.py` has a function `guard(route)`: the dependencies that a request to any feature's `route` has to pass,
+  or a function `protect(app)`, which puts a guard around the whole application.
 
 So a feature is added by making its folder and removed by deleting it, and no file has to know them all.
 """
@@ -18,6 +19,9 @@ from pkgutil import iter_modules
 from types import ModuleType
 
 from fastapi import APIRouter, FastAPI
+from fastapi.params import Depends
+from fastapi.routing import APIRoute, iter_route_contexts
+from starlette.routing import BaseRoute
 
 import app
 from app.core.config import Section
@@ -45,9 +49,18 @@ def routers() -> Iterator[APIRouter]:
 
 def include(app: FastAPI, router: APIRouter) -> None:
     """Add the routes of `router` to `app`, each with the dependencies that every `guard.py` wants it to have."""
-    guards = [module.guard for module in feature_modules("guard")]
+    guards = [module.guard for module in feature_modules("guard") if hasattr(module, "guard")]
+
+    def dependencies_of(route: BaseRoute) -> list[Depends]:
+        """Return the dependencies of a route, or of all that are in a router within this one."""
+        inner = [context.original_route for context in iter_route_contexts([route])]
+        each = [[d for guard in guards for d in guard(leaf)] for leaf in inner if isinstance(leaf, APIRoute)]
+        if any(dependencies != each[0] for dependencies in each):
+            raise RuntimeError("A guard.py tells apart routes that come in one include_router: give each a router.py.")
+        return each[0] if each else []
+
     # Not one router within another: FastAPI goes through the routes twice at each level, for each request.
-    for dependencies, routes in groupby(router.routes, lambda route: [d for guard in guards for d in guard(route)]):
+    for dependencies, routes in groupby(router.routes, dependencies_of):
         app.include_router(APIRouter(routes=list(routes)), dependencies=dependencies)
 
 

@@ -12,6 +12,8 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html, get_swagger_ui_oauth2_redirect_html
 from fastapi.staticfiles import StaticFiles
 
+from app.core.permissions import open_to_all
+
 ASSETS = "/docs/assets"
 INLINE_SCRIPT = re.compile(rb"<script>(.*?)</script>", re.DOTALL)
 POLICY = (
@@ -28,6 +30,7 @@ def add_pages(app: FastAPI) -> None:
     def address(request: Request, path: str) -> str:
         return f"{request.scope.get('root_path', '').rstrip('/')}{path}"
 
+    @open_to_all
     async def swagger_ui(request: Request) -> Response:
         redirect = app.swagger_ui_oauth2_redirect_url
         page = get_swagger_ui_html(
@@ -42,9 +45,11 @@ def add_pages(app: FastAPI) -> None:
         )
         return with_policy(page)
 
+    @open_to_all
     async def oauth2_redirect(_request: Request) -> Response:
         return with_policy(get_swagger_ui_oauth2_redirect_html())
 
+    @open_to_all
     async def redoc(request: Request) -> Response:
         page = get_redoc_html(
             openapi_url=address(request, str(app.openapi_url)),
@@ -70,9 +75,8 @@ def assets() -> APIRouter:
     router = APIRouter()
     files = StaticFiles(packages=[("fastapi_offline", "static")])
 
-    @router.api_route(
-        ASSETS + "/{name}", methods=["GET", "HEAD"], include_in_schema=False, openapi_extra={"security": []}
-    )
+    @router.api_route(ASSETS + "/{name}", methods=["GET", "HEAD"], include_in_schema=False)
+    @open_to_all
     async def documentation_asset(request: Request, name: str) -> Response:
         return await files.get_response(name, request.scope)
 

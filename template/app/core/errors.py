@@ -4,23 +4,27 @@ Services raise a `ServiceError`; every error leaves the service as a problem doc
 are recognised by SQLSTATE, PostgreSQL's manual, appendix "PostgreSQL Error Codes".
 """
 
+import json
 import logging
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from http import HTTPMethod, HTTPStatus
 from typing import Any
+from urllib.parse import quote
 
+import asyncpg
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from sqlalchemy.exc import DBAPIError, IntegrityError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm.exc import StaleDataError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from app.core.logging import request_id
+from app.core.security import record
 
 log = logging.getLogger(__name__)
 
@@ -28,8 +32,10 @@ DATABASE_AWAY = "The database is not available at the moment."
 RETRY_AFTER = {"Retry-After": "1"}
 UNIQUE_VIOLATION = "23505"
 FOREIGN_KEY_VIOLATION = "23503"
+EXCLUSION_VIOLATION = "23P01"
 SERIALIZATION_FAILURE = "40001"
 DEADLOCK_DETECTED = "40P01"
+ROLLBACK_SQLSTATE_CLASS = "40"  # transaction_rollback
 TRANSIENT_SQLSTATES = frozenset(
     {
         SERIALIZATION_FAILURE,
@@ -37,9 +43,36 @@ TRANSIENT_SQLSTATES = frozenset(
         "55P03",  # lock_not_available
         "57014",  # query_canceled: statement_timeout
         "25P03",  # idle_in_transaction_session_timeout
+        "25P04",  # transaction_timeout
     }
 )
-UNAVAILABLE_SQLSTATE_CLASSES = ("08", "53", "57P", "58")  # connection, resources, operator intervention, system
+UNAVAILABLE_SQLSTATE_CLASSES = (
+    "08",  # connection_exception
+    "25006",  # read_only_sql_transaction: connected to a standby, as after a failover
+    "28",  # invalid_authorization_specification: the service could not log in
+    "3D",  # invalid_catalog_name: there is no such database
+    "53",  # insufficient_resources
+    "57",  # operator_intervention
+    "58",  # system_error
+)
+CONFLICT_SQLSTATES = (
+    "23",  # integrity_constraint_violation
+    "44",  # with_check_option_violation
+    "P0001",  # raise_exception: RAISE EXCEPTION in a trigger
+)
+INPUT_SQLSTATES = (
+    "22",  # data_exception: out of range, malformed, too long; also what the driver cannot encode
+    "54",  # program_limit_exceeded: a value too long for its index, a statement with too many parameters
+)
+CONFLICTS = {
+    UNIQUE_VIOLATION: "The same values are already taken.",
+    EXCLUSION_VIOLATION: "The request overlaps with something that is already stored.",
+    FOREIGN_KEY_VIOLATION: "The request breaks a reference between two records.",
+    "23001": "The request breaks a reference between two records.",  # restrict_violation: RESTRICT since PostgreSQL 18
+}
+"""What is said of violations that a service expects; of any other one, `CONFLICT`."""
+CONFLICT = "The request breaks a rule of the stored data."
+INVALID_VALUE = "A value of the request cannot be stored: it is malformed, too long or out of range."
 
 
 class ServiceError(Exception):
@@ -105,10 +138,19 @@ class ValidationProblem(Problem):
     errors: list[FieldError] = []
 
 
+ANYTHING = TypeAdapter[Any](Any, config=ConfigDict(ser_json_bytes="base64"))
+
+
 class ProblemResponse(JSONResponse):
     """A problem document as a response."""
 
     media_type = "application/problem+json"
+
+    def render(self, content: Any) -> bytes:
+        """Encode any content: NaN as null, and a lone surrogate, which UTF-8 cannot represent, as a question mark."""
+        plain = ANYTHING.dump_python(content, mode="json", fallback=str)
+        finite = json.loads(json.dumps(plain), parse_constant=lambda _name: None)
+        return json.dumps(finite, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
 def problem_response(
@@ -118,8 +160,9 @@ def problem_response(
     *,
     errors: Sequence[FieldError] = (),
     headers: Mapping[str, str] | None = None,
+    members: Mapping[str, Any] | None = None,
 ) -> ProblemResponse:
-    """Build the response for an error at the path `instance`."""
+    """Build the response for an error at the path `instance`. `members` extend the document (RFC 9457, 3.2)."""
     common: dict[str, Any] = {
         "title": HTTPStatus(status).phrase if status in set(HTTPStatus) else "Error",
         "status": status,
@@ -129,23 +172,24 @@ def problem_response(
     }
     is_validation = status == HTTPStatus.UNPROCESSABLE_ENTITY
     problem = ValidationProblem(**common, errors=list(errors)) if is_validation else Problem(**common)
-    return ProblemResponse(problem.model_dump(), status_code=status, headers=dict(headers or {}))
+    content = problem.model_dump() | dict(members or {})
+    return ProblemResponse(content, status_code=status, headers=dict(headers or {}))
 
 
 @contextmanager
 def unique_violation_as(error: ServiceError) -> Generator[None]:
-    """Raise `error` instead, when a flush in the block violates a unique constraint."""
+    """Raise `error` instead, when a flush in the block violates a unique or an exclusion constraint."""
     try:
         yield
     except IntegrityError as violation:
-        if sqlstate(violation) != UNIQUE_VIOLATION:
+        if sqlstate(violation) not in (UNIQUE_VIOLATION, EXCLUSION_VIOLATION):
             raise
         raise error from violation
 
 
-def sqlstate(error: DBAPIError) -> str:
+def sqlstate(error: DBAPIError | asyncpg.PostgresError) -> str:
     """Return the five characters by which PostgreSQL names an error, or an empty string."""
-    return getattr(error.orig, "sqlstate", None) or ""
+    return getattr(getattr(error, "orig", error), "sqlstate", None) or ""
 
 
 def install_error_handlers(app: FastAPI) -> None:
@@ -153,7 +197,9 @@ def install_error_handlers(app: FastAPI) -> None:
     app.exception_handler(HTTPException)(_handle_http)
     app.exception_handler(RequestValidationError)(_handle_validation)
     app.exception_handler(ServiceError)(_handle_service)
+    app.exception_handler(StatementError)(_handle_statement)
     app.exception_handler(DBAPIError)(_handle_database)
+    app.exception_handler(asyncpg.PostgresError)(_handle_database)  # From the driver's own methods, such as COPY.
     app.exception_handler(StaleDataError)(_handle_stale)
     app.exception_handler(PoolTimeoutError)(_handle_timeout)
     app.exception_handler(TimeoutError)(_handle_timeout)  # asyncpg's `command_timeout`, which SQLAlchemy lets through
@@ -163,14 +209,32 @@ async def _handle_http(request: Request, error: HTTPException) -> ProblemRespons
     headers = dict(error.headers or {})
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         headers["Allow"] = ", ".join(_allowed_methods(request))
-    return problem_response(request.url.path, error.status_code, f"{error.detail}", headers=headers)
+    detail, members = _described(error.detail, error.status_code)
+    return problem_response(request.url.path, error.status_code, detail, headers=headers, members=members)
+
+
+def _described(detail: object, status: int) -> tuple[str, dict[str, Any]]:
+    """Return the text of an `HTTPException`, whose detail may be any JSON value, and what extends the document."""
+    if isinstance(detail, str):
+        return detail, {}
+    given = detail if isinstance(detail, Mapping) else {"details": detail}
+    members = {str(name): value for name, value in given.items()}
+    for name in ("status", "instance", "request_id"):
+        members.pop(name, None)
+    for name in ("type", "title", "detail"):
+        if not isinstance(members.get(name, ""), str):
+            members[f"{name}s"] = members.pop(name)
+    phrase = HTTPStatus(status).phrase if status in set(HTTPStatus) else "Error"
+    text = members.pop("detail", None) or members.get("message") or phrase
+    return str(text), members
 
 
 def _allowed_methods(request: Request) -> list[str]:
     # The router names those of the first route with this path, but each method of a resource has a route of its own.
     scopes = [dict(request.scope, method=method.value) for method in HTTPMethod]
     routes = request.app.routes
-    return [scope["method"] for scope in scopes if any(route.matches(scope)[0] is Match.FULL for route in routes)]
+    methods = {scope["method"] for scope in scopes if any(route.matches(scope)[0] is Match.FULL for route in routes)}
+    return sorted(methods | ({"HEAD"} if "GET" in methods else set()))
 
 
 async def _handle_validation(request: Request, error: RequestValidationError) -> ProblemResponse:
@@ -182,6 +246,8 @@ async def _handle_validation(request: Request, error: RequestValidationError) ->
 async def _handle_service(request: Request, error: ServiceError) -> ProblemResponse:
     if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         log.warning("answered with %d: %r", error.status, error.__cause__ or error)
+    if error.status == HTTPStatus.FORBIDDEN:
+        record("request", "forbidden", method=request.method, path=quote(request.url.path))
     return problem_response(request.url.path, error.status, str(error), headers=error.headers)
 
 
@@ -199,14 +265,47 @@ async def _unavailable(request: Request, cause: Exception, detail: str = DATABAS
     return await _handle_service(request, error)
 
 
-async def _handle_database(request: Request, error: DBAPIError) -> ProblemResponse:
+async def _handle_statement(request: Request, error: StatementError) -> ProblemResponse:
+    # A type refused a value before it got to the driver, as `Enum` and `Uuid` do.
+    if isinstance(error.orig, ValueError | LookupError | ArithmeticError) and _has_input(request):
+        return await _handle_service(request, InvalidInputError(INVALID_VALUE))
+    raise error
+
+
+def _has_input(request: Request) -> bool:
+    """Say whether a value can be the client's fault; without any, it is one of the code's."""
+    length = request.headers.get("content-length", "0")
+    return bool(request.path_params or request.query_params or length != "0" or "transfer-encoding" in request.headers)
+
+
+def _driver_error(error: DBAPIError | asyncpg.PostgresError) -> BaseException | None:
+    return error.orig.__cause__ if isinstance(error, DBAPIError) and error.orig else error
+
+
+def _note(status: int, error: DBAPIError | asyncpg.PostgresError) -> None:
+    """Log what leads to the cause. PostgreSQL's own message would hold values of the request."""
+    cause = _driver_error(error)
+    names = [getattr(cause, name, None) for name in ("table_name", "column_name", "constraint_name")]
+    where = " ".join(name for name in names if name)
+    log.warning("answered with %d: SQLSTATE %s, %s %s", status, sqlstate(error), type(cause).__name__, where)
+
+
+def _is_stale_plan(error: DBAPIError | asyncpg.PostgresError) -> bool:
+    # A migration changed a table under a prepared statement, which the driver prepares again the next time.
+    return isinstance(_driver_error(error), asyncpg.InvalidCachedStatementError)
+
+
+async def _handle_database(request: Request, error: DBAPIError | asyncpg.PostgresError) -> ProblemResponse:
     state = sqlstate(error)
-    if state == UNIQUE_VIOLATION:
-        return await _handle_service(request, ConflictError("The same values are already taken."))
-    if state == FOREIGN_KEY_VIOLATION:
-        return await _handle_service(request, ConflictError("The request breaks a reference between two records."))
-    if state in TRANSIENT_SQLSTATES:
+    if state.startswith(CONFLICT_SQLSTATES):
+        if state not in CONFLICTS:
+            _note(HTTPStatus.CONFLICT, error)
+        return await _handle_service(request, ConflictError(CONFLICTS.get(state, CONFLICT)))
+    if state.startswith(INPUT_SQLSTATES) and _has_input(request):
+        _note(HTTPStatus.UNPROCESSABLE_ENTITY, error)
+        return await _handle_service(request, InvalidInputError(INVALID_VALUE))
+    if state in TRANSIENT_SQLSTATES or state.startswith(ROLLBACK_SQLSTATE_CLASS) or _is_stale_plan(error):
         return await _unavailable(request, error, "The database was too busy with other requests. Try again.")
-    if error.connection_invalidated or state.startswith(UNAVAILABLE_SQLSTATE_CLASSES):
+    if getattr(error, "connection_invalidated", False) or state.startswith(UNAVAILABLE_SQLSTATE_CLASSES):
         return await _unavailable(request, error)
     raise error

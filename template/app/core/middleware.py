@@ -5,21 +5,29 @@ Each class does one thing; `app.main` puts them in order.
 
 import logging
 import re
-from asyncio import AbstractEventLoop, get_running_loop, timeout_at
+from asyncio import get_running_loop, timeout_at
+from collections.abc import Callable
+from functools import partial
 from secrets import token_hex
-from time import perf_counter, time
+from time import perf_counter
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.core.errors import problem_response
+from app.core.errors import RETRY_AFTER, problem_response
 from app.core.logging import request_id
+from app.core.security import Caller, caller
+
+HandlerT = TypeVar("HandlerT", bound=Callable[..., Any])
 
 log = logging.getLogger("app.request")
-LATER = 0.1
-"""For how many seconds lines of the access log are collected."""
+FREE_BODY_BYTES = 16 * 1024
+"""How much of each body does not count: about what the server buffers of a connection anyway."""
 PAGE_TYPES = (b"text/html", b"application/xhtml+xml", b"text/javascript", b"application/javascript")
 """Pages, and scripts: a worker has the policy of the script that it runs."""
 PAGE_POLICY = b"default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
@@ -47,31 +55,21 @@ class RequestIdMiddleware:
             await send(message)
 
         token = request_id.set(own.decode())
+        calling = caller.set(Caller(scope["client"][0] if scope.get("client") else ""))
         try:
             await self.app(scope, receive, send_with_id)
         finally:
             request_id.reset(token)
+            caller.reset(calling)
 
 
 class AccessLogMiddleware:
-    """Log one line for each request, a moment after it is over: many lines at once take a fifth of the time."""
+    """Log one line for each request when it is over."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
-        self.requests: list[tuple[float, str | None, str, str, int, float]] = []
-        self.is_over = False
-        self._loop: AbstractEventLoop | None = None
-        """The event loop that will have `write` called."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            self.is_over = False
-            try:
-                await self.app(scope, receive, send)
-            finally:  # Of the last requests nothing is to be lost when the service ends.
-                self.is_over = True
-                self.write()
-            return
         if scope["type"] != "http" or not log.isEnabledFor(logging.INFO):
             await self.app(scope, receive, send)
             return
@@ -86,30 +84,48 @@ class AccessLogMiddleware:
         try:
             await self.app(scope, receive, send_noting_status)
         finally:
-            took = perf_counter() - started
-            self.requests.append((time(), request_id.get(), scope["method"], scope["path"], status, took))
-            self._write_soon()
-
-    def _write_soon(self) -> None:
-        if self.is_over:
-            self.write()
-        elif self._loop is not (loop := get_running_loop()):
-            self._loop = loop
-            loop.call_later(LATER, self.write)
-
-    def write(self) -> None:
-        """Log the requests that are over."""
-        self._loop = None
-        requests = self.requests[:]
-        self.requests.clear()
-        for over, own_id, method, path, status, seconds in requests:
+            milliseconds = round((perf_counter() - started) * 1000, 2)
             # Quoted again, because a decoded path can hold a line break, and pretend to be a line of its own.
-            request = {"method": method, "path": quote(path), "status": status, "ms": round(seconds * 1000, 2)}
-            text = "%(method)s %(path)s %(status)s %(ms)s ms"
-            extra = request | {"request_id": own_id}
-            record = log.makeRecord(log.name, logging.INFO, __file__, 0, text, (request,), None, extra=extra)
-            record.created, record.msecs = over, over % 1 * 1000
-            log.handle(record)
+            request = {"method": scope["method"], "path": quote(scope["path"]), "status": status, "ms": milliseconds}
+            log.info("%(method)s %(path)s %(status)s %(ms)s ms", request, extra=request)
+
+
+class BodyMemoryMiddleware:
+    """Bound the memory that bodies take: refuse one with a 503 when all those in flight would exceed `max_bytes`.
+
+    The first `FREE_BODY_BYTES` of each do not count, so large bodies that stall keep no ordinary request out. Bodies of
+    more than `max_each`, which a handler has allowed, are its own concern: they are to be streamed.
+    """
+
+    def __init__(self, app: ASGIApp, *, max_bytes: int, max_each: int) -> None:
+        self.app = app
+        self.max_bytes = max_bytes
+        self.max_each = max_each
+        self.held = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        received = counted = 0
+
+        async def receive_counting() -> Message:
+            nonlocal received, counted
+            message = await receive()
+            received += len(message.get("body", b""))
+            more = received - FREE_BODY_BYTES - counted
+            if more > 0 and scope["max_body_bytes"] <= self.max_each:
+                if self.held + more > self.max_bytes:
+                    detail = "The service has too many large bodies in memory at the moment. Try again."
+                    raise HTTPException(503, detail, headers=RETRY_AFTER | {"Connection": "close"})
+                self.held += more
+                counted += more
+            return message
+
+        try:
+            await self.app(scope, receive_counting, send)
+        finally:
+            self.held -= counted
 
 
 class SecurityHeadersMiddleware:
@@ -216,10 +232,37 @@ class UnhandledErrorMiddleware:
             await response(scope, receive, send)
 
 
+class HeadMiddleware:
+    """Answer HEAD like GET, without the body, and `OPTIONS *`: RFC 9110, sections 9.3.2 and 9.3.7.
+
+    FastAPI has HEAD only where a route declares it: such a route is left alone.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app = self.app
+        if scope["type"] == "http" and scope["method"] in {"HEAD", "OPTIONS"}:
+            if scope["path"] == "*":
+                app = Response(status_code=204)
+            elif scope["method"] == "HEAD" and not self.is_declared(scope):
+                scope, send = dict(scope, method="GET"), partial(self.send_head, send)
+        await app(scope, receive, send)
+
+    def is_declared(self, scope: Scope) -> bool:
+        """Return whether a route itself answers this method."""
+        return any(route.matches(scope)[0] is Match.FULL for route in scope["app"].routes)
+
+    async def send_head(self, send: Send, message: Message) -> None:
+        """Send a response without its body."""
+        await send(dict(message, body=b"") if message["type"] == "http.response.body" else message)
+
+
 class BodyLimitMiddleware:
     """Refuse a request whose body is longer than `max_bytes`, or takes more than `max_seconds` to arrive.
 
-    Nothing is refused before a handler reads, so one that takes more can say so first, with `allow_body`.
+    Limits are enforced while the body is read. A route can have others: see `body_limit` and `allow_body`.
     """
 
     def __init__(self, app: ASGIApp, *, max_bytes: int, max_seconds: float) -> None:
@@ -238,13 +281,15 @@ class BodyLimitMiddleware:
         def check(length: int) -> None:
             if length > scope["max_body_bytes"]:
                 # FastAPI turns anything but an HTTPException that comes out of reading a body into a 400.
-                raise HTTPException(413, f"The body may have at most {scope['max_body_bytes']} bytes.")
+                detail = f"The body may have at most {scope['max_body_bytes']} bytes."
+                raise HTTPException(413, detail, headers={"Connection": "close"})
 
         async def receive_counting() -> Message:
             nonlocal deadline, received, is_complete
             if is_complete:  # Whoever still asks wants to know whether the client is there.
                 return await receive()
             if deadline is None:
+                scope.update(getattr(scope.get("endpoint"), "body_limit", {}))
                 given = dict(scope["headers"]).get(b"content-length", b"")
                 check(int(given) if given.isdigit() else 0)
                 deadline = get_running_loop().time() + scope["max_body_seconds"]
@@ -264,8 +309,25 @@ class BodyLimitMiddleware:
         await self.app(scope, receive_counting, send)
 
 
+def body_limit(max_bytes: int, max_seconds: float | None = None) -> Callable[[HandlerT], HandlerT]:
+    """Let the requests of a route have a longer or only a shorter body than others.
+
+    Decorate the handler, below `@router.post(...)`: FastAPI reads a declared body before it calls the handler.
+    """
+    limit = {"max_body_bytes": max_bytes} | ({} if max_seconds is None else {"max_body_seconds": max_seconds})
+
+    def declare(handler: HandlerT) -> HandlerT:
+        vars(handler)["body_limit"] = limit
+        return handler
+
+    return declare
+
+
 def allow_body(request: Request, max_bytes: int, max_seconds: float | None = None) -> None:
-    """Let a request have a longer or only a shorter body than others. Call it before reading the body."""
+    """Let a request have a longer or only a shorter body than others. Call it before reading the body.
+
+    A handler that declares its body is called too late for this: decorate it with `body_limit`.
+    """
     request.scope["max_body_bytes"] = max_bytes
     if max_seconds is not None:
         request.scope["max_body_seconds"] = max_seconds

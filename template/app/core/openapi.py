@@ -1,5 +1,6 @@
 """The OpenAPI document: stable operation ids for generated clients, and every error declared."""
 
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -7,6 +8,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
 
+from app.core.discovery import feature_modules
 from app.core.documentation import add_pages
 from app.core.errors import Problem, ProblemResponse, ValidationProblem
 
@@ -37,7 +39,15 @@ def located(status: int = HTTPStatus.CREATED) -> dict[int | str, dict[str, Any]]
 
 
 class DocumentedAPI(FastAPI):
-    """FastAPI whose document declares the errors that any operation can answer, as problem documents."""
+    """FastAPI whose document declares the errors that any operation can answer, as problem documents.
+
+    Each `guard.py` with a function `protect(app)` guards it, which returns what writes that into the document.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        modules = [module for module in feature_modules("guard") if hasattr(module, "protect")]
+        self.document_access: list[Callable[[dict[str, Any]], None]] = [module.protect(self) for module in modules]
 
     def setup(self) -> None:
         """Add the routes of the document and of its pages, which FastAPI's own would load from other hosts."""
@@ -52,6 +62,8 @@ class DocumentedAPI(FastAPI):
         """Return the document; it is made once."""
         if self.openapi_schema is None:
             schema = super().openapi()
+            for document in self.document_access:
+                document(schema)
             for path, operations in schema["paths"].items():
                 for method, operation in operations.items():
                     _declare_problems(method, path, operation)
@@ -84,8 +96,8 @@ def _declare_problems(method: str, path: str, operation: dict[str, Any]) -> None
     if "{" in path:
         statuses.append(404)
     if "requestBody" in operation:
-        statuses += [400, 408, 413]
-    if "422" in responses:
+        statuses += [400, 408, 413, 422]
+    elif "422" in responses:
         statuses.append(422)
     if operation.get("security"):
         statuses += [401, 403]

@@ -7,19 +7,31 @@ what it has begun, for at most SHUTDOWN_TIMEOUT seconds, closes its pool and end
 
 import asyncio
 import gc
+import multiprocessing
+import os
+import re
 import signal
 import sys
 import threading
 import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
-from socket import SOL_SOCKET, socket
+from functools import partial
+from http import HTTPStatus
+from socket import SHUT_WR, SOL_SOCKET, socket
 from types import FrameType
+from typing import Any
+from urllib.parse import unquote_to_bytes
 
 import uvicorn
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.config import STARTUP_FAILURE
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle, httptools
+from uvicorn.server import ServerState
 from uvicorn.supervisors import ChangeReload, Multiprocess
+
+from app.core.errors import problem_response
 
 LINGER = 0.25
 """For how many seconds to expect, at the end, what is on its way already: a connection, or a request on an idle one."""
@@ -30,6 +42,25 @@ a second. It closes the door, so they wait for it."""
 SO_BINDTOIFINDEX = 62
 NO_NETWORK = 2**31 - 1
 """The greatest number that a network interface could have; they are counted from 1."""
+
+MAX_HEADERS = 100
+"""Maximum number of header fields of a request, and of trailer fields: each takes more memory than its bytes."""
+MAX_DISCARDED_BODY = 64 * 1024
+"""Maximum number of bytes of an unread body that are discarded to keep the connection. With more it is closed."""
+MIN_READ = 64 * 1024
+"""Number of unsent bytes that a client has to read within the write timeout, unless it reads them all."""
+PROBE_INTERVAL = 0.5
+"""Seconds between two probes of a client that has closed its sending side while it waits for a response."""
+CANCEL_DELAY = 1.0
+"""Seconds in which an application learns from `receive` that a body will not be complete, before it is cancelled."""
+LINGERING_SECONDS = 2.0
+LINGERING_BYTES = 4 * 1024 * 1024
+"""Limits of what is read and discarded after the last response, so that the client can read it first."""
+
+END_OF_HEAD = b"\r\n\r\n"
+HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(:[0-9]*)?")
+ABSOLUTE_TARGET = re.compile(rb"(?i:https?)://([^/?#@]+)([/?][^#]*)?(#.*)?")
+METHOD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ ")
 
 leaving = threading.Event()
 """Set from the moment that this process was told to stop."""
@@ -80,26 +111,139 @@ class Workers(Multiprocess):
             let_nobody_in(listener)
 
 
+class RefusedError(Exception):
+    """A request that the parser accepts, but HTTP or a limit does not: the status and the detail of the answer."""
+
+
+class Backpressure(FlowControl):
+    """uvicorn's flow control, which does not resume reading while enough pipelined requests wait."""
+
+    is_full = False
+
+    def resume_reading(self) -> None:
+        """Resume reading, unless `is_full`."""
+        if not self.is_full:
+            super().resume_reading()
+
+
 class Connection(HttpToolsProtocol):
     """A client's connection, which ends after a response, never instead of one, and if no request comes.
 
     uvicorn itself closes at once whatever is idle when it shuts down, also if a request has just been sent. And it
     waits for ever for the first request, and for the rest of what a request begins with.
+
+    It bounds what a client can make the service hold: a request's head, its trailers and chunk extensions have at most
+    `max_head_bytes`, pipelined requests are parsed one at a time, and a client has `write_timeout` seconds to read.
+    A request whose client has disconnected is cancelled. Requests that violate RFC 9112 are refused.
     """
 
     patience: asyncio.TimerHandle | None = None
+    probing: asyncio.TimerHandle | None = None
+    watching: asyncio.TimerHandle | None = None
+    answering: RequestResponseCycle | None = None
+    """The request whose task runs; `cycle` is the last one that was parsed."""
+    task: asyncio.Task[Any] | None = None
+    held, held_from = b"", 0
+    """Bytes that are parsed when the current response is complete, and where they begin."""
+    body_left: int | None = 0
+    """Bytes of the body that have yet to come; None if it is chunked."""
+    most_unsent, stalled = 0, 0
+    has_refused = has_ended = has_drained = is_aborted = is_unsized = is_told = ignores_upgrade = False
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        max_head_bytes: int = 32 * 1024,
+        write_timeout: float = 60,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self.max_head_bytes = self.head_room = max_head_bytes
+        self.write_timeout = write_timeout
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for a request."""
         super().connection_made(transport)
         self.expect_request()
+        self.flow = self.backpressure = Backpressure(transport)
+        self.watching = self.loop.call_later(self.write_timeout / 4, self.watch_reader)
 
-    def data_received(self, data: bytes) -> None:
+    def data_received(self, data: bytes, start: int = 0) -> None:
         """Look whether a request has begun, but not come yet."""
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        self.parse(data, start)
         is_idle = self.cycle is None or self.cycle.response_complete
         if is_idle and self.patience is None and self in self.connections:
             self.expect_request()
+
+    def is_answering(self) -> bool:
+        """Return whether the last request has been received, and its response is not complete."""
+        cycle = self.cycle
+        return cycle is not None and not (cycle.more_body or cycle.response_complete)
+
+    def hold(self, data: bytes, start: int) -> None:
+        """Keep pipelined requests until the response is complete, and stop reading if they are many."""
+        if self.has_refused or not self.cycle.keep_alive:
+            return
+        if self.held:
+            data, start = self.held[self.held_from :] + data, 0
+        self.held, self.held_from = data, start
+        if len(data) - start > self.max_head_bytes:
+            self.backpressure.is_full = True
+            self.flow.pause_reading()
+
+    def parse(self, data: bytes, start: int) -> None:
+        """Feed the parser up to the end of a request; `hold` the rest.
+
+        The parser cannot stop by itself. Heads and chunked bodies end with an empty line, so that a part that ends with
+        its first empty line completes no more than the request that had begun before, and the one that begins in it.
+        """
+        while start < len(data):
+            if self.is_answering():
+                self.hold(data, start)
+                return
+            if self.body_left:
+                stop = min(start + self.body_left, len(data))
+            else:
+                found = data.find(END_OF_HEAD, start, start + self.head_room)
+                stop = min(start + self.head_room, len(data)) if found < 0 else found + len(END_OF_HEAD)
+            self.head_room -= stop - start
+            part = data if stop - start == len(data) else data[start:stop]
+            try:
+                self.parser.feed_data(part)
+            except httptools.HttpParserUpgrade as upgrade:
+                if not self.ignores_upgrade:
+                    self.handle_websocket_upgrade()
+                    return
+                data, start = self.begin_without_upgrade() + data[start + upgrade.args[0] :], 0
+                continue
+            except httptools.HttpParserError as error:
+                self.refuse(*reason(error, part))
+                return
+            start = stop
+            if self.head_room < self.max_head_bytes and (self.head_room <= 0 or len(self.headers or ()) > MAX_HEADERS):
+                self.refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "The head of the request is too large.")
+                return
+
+    def refuse(self, status: int, detail: str) -> None:
+        """Answer what is not a request of HTTP/1.1, unless a response has begun, and close the connection."""
+        self.has_refused = True
+        cycle = self.cycle
+        self.logger.info("Refused a request from %s: %d %s", self.client, status, detail)
+        if self.is_answering():  # It came behind a good one.
+            cycle.keep_alive = False
+            return
+        if cycle is None or not cycle.more_body or not cycle.response_started:
+            if cycle is not None:
+                cycle.disconnected = True
+            response = problem_response("", status, detail, headers={"Connection": "close"})
+            headers = [*self.server_state.default_headers, *response.raw_headers]
+            lines = [STATUS_LINE[status], *(b"%b: %b\r\n" % header for header in headers), b"\r\n"]
+            self.transport.write(b"".join([*lines, bytes(response.body)]))
+        self.transport.close()
 
     def expect_request(self) -> None:
         """Have the connection end, unless a request comes in time."""
@@ -114,18 +258,260 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Begin to answer a request: the last one of the connection, if the service is leaving."""
         self.stop_expecting()
+        self.head_room = self.max_head_bytes
+        self.check_head()
+        if self.parser.should_upgrade():
+            self.ignores_upgrade = not self._should_upgrade()
+            if self.ignores_upgrade:
+                return
         super().on_headers_complete()
         if leaving.is_set() and self.cycle is not None:
             self.cycle.keep_alive = False
+        if not self.parser.should_upgrade():
+            self.headers = []  # Trailers are discarded: RFC 9110, section 6.5.1.
+
+    def check_head(self) -> None:
+        """Check what the parser does not: RFC 9112, sections 2.3, 3.2 and 6.1; RFC 3986, section 2.5.
+
+        Raises:
+            RefusedError: the request must not be answered otherwise.
+        """
+        fields = dict(self.headers)
+        if len(self.headers) > MAX_HEADERS:
+            raise RefusedError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "The request has too many header fields.")
+        version = self.parser.get_http_version()
+        if version not in {"1.1", "1.0"}:
+            raise RefusedError(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "The service speaks HTTP/1.1.")
+        if version == "1.0":
+            self.expect_100_continue = False  # RFC 9110, section 10.1.1.
+        host = fields.get(b"host", b"" if version == "1.0" else b" ")
+        is_doubled = len(fields) < len(self.headers) and [name for name, _ in self.headers].count(b"host") > 1
+        if is_doubled or not HOST.fullmatch(host):
+            raise RefusedError(HTTPStatus.BAD_REQUEST, "A request has exactly one Host, and a valid one.")
+        coding = fields.get(b"transfer-encoding")
+        if coding is not None and version == "1.0":
+            raise RefusedError(HTTPStatus.BAD_REQUEST, "HTTP/1.0 has no Transfer-Encoding.")
+        if coding is not None and coding.lower() != b"chunked":
+            status = HTTPStatus.NOT_IMPLEMENTED if coding.lower().endswith(b"chunked") else HTTPStatus.BAD_REQUEST
+            raise RefusedError(status, "The only Transfer-Encoding is chunked.")
+        self.body_left = None if coding else int(fields.get(b"content-length", 0))
+        if not self.url.startswith(b"/"):
+            self.check_target()
+        if b"%" in self.url:
+            path = unquote_to_bytes(self.url.partition(b"?")[0])
+            if b"\0" in path:
+                raise RefusedError(HTTPStatus.BAD_REQUEST, "The path contains a null character.")
+            path.decode()  # Or it is not UTF-8, and no path of the service's.
+
+    def check_target(self) -> None:
+        """Accept the other forms of a request target: RFC 9112, sections 3.2.2 to 3.2.4.
+
+        Raises:
+            RefusedError: it is none of them, or not for this service.
+        """
+        method = self.parser.get_method()
+        if method == b"CONNECT":
+            raise RefusedError(HTTPStatus.NOT_IMPLEMENTED, "The service is not a proxy.")
+        if self.url == b"*" and method == b"OPTIONS":
+            return
+        target = ABSOLUTE_TARGET.fullmatch(self.url)
+        if target is None or not HOST.fullmatch(target[1]):
+            raise RefusedError(HTTPStatus.BAD_REQUEST, "The request target is not valid.")
+        path = target[2] or b"/"
+        self.url = path if path.startswith(b"/") else b"/" + path
+        self.headers[:] = [(b"host", target[1]), *(header for header in self.headers if header[0] != b"host")]
+
+    def begin_without_upgrade(self) -> bytes:
+        """Return the head again, without the upgrade that the service ignores: RFC 9110, section 7.8."""
+        self.ignores_upgrade = False
+        method, version = self.parser.get_method(), self.parser.get_http_version().encode()
+        headers = [b"%b: %b\r\n" % header for header in self.headers if header[0] != b"upgrade"]
+        self.parser = httptools.HttpRequestParser(self)
+        return b"%b %b HTTP/%b\r\n%b\r\n" % (method, self.url, version, b"".join(headers))
+
+    def on_body(self, body: bytes) -> None:
+        """Count the body's bytes."""
+        self.head_room = self.max_head_bytes
+        if self.body_left:
+            self.body_left -= len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Note the end of the request."""
+        self.head_room = self.max_head_bytes
+        if not self.ignores_upgrade:
+            super().on_message_complete()
+            if self.cycle is not None:
+                self.cycle.more_body = False
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGIApp) -> None:  # type: ignore[override]
+        self.answering = cycle
+        super()._start_asgi_task(cycle, partial(self.answer, cycle, app))  # type: ignore[arg-type]
+
+    async def answer(
+        self, cycle: RequestResponseCycle, app: ASGIApp, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Run the application; end in silence if it was cancelled because the client has disconnected."""
+        self.task = asyncio.current_task()
+        if cycle.more_body or scope["http_version"] == "1.0":
+            receive, send = partial(self.receive_carefully, receive), partial(self.send_carefully, cycle, send)
+        try:
+            if not cycle.disconnected:
+                await app(scope, receive, send)
+        except asyncio.CancelledError:
+            if not cycle.disconnected:
+                raise
+
+    async def receive_carefully(self, receive: Receive) -> Message:
+        """Note that the application knows that the client has disconnected."""
+        message = await receive()
+        self.is_told = message["type"] == "http.disconnect"
+        return message
+
+    async def send_carefully(self, cycle: RequestResponseCycle, send: Send, message: Message) -> None:
+        """Announce that the connection closes if the body remains unread; send no chunks to a client of HTTP/1.0."""
+        if message["type"] == "http.response.start":
+            is_long = self.body_left is None or self.body_left > MAX_DISCARDED_BODY
+            if cycle.more_body and (is_long or cycle.waiting_for_100_continue):
+                cycle.keep_alive = False
+            names = {name.lower() for name, _ in message["headers"]}
+            self.is_unsized = cycle.scope["http_version"] == "1.0" and b"content-length" not in names
+            if self.is_unsized:
+                cycle.chunked_encoding = False
+        elif self.is_unsized:  # It ends with the connection: RFC 9112, section 6.3.
+            cycle.expected_content_length = len(message.get("body", b""))
+        await send(message)
+
+    def on_response_complete(self) -> None:
+        """Go on with the pipelined requests."""
+        super().on_response_complete()
+        if self.transport.is_closing() or self.is_answering():
+            return
+        if self.held:
+            data, self.held = self.held, b""
+            self.backpressure.is_full = False
+            self.flow.resume_reading()
+            self.data_received(data, self.held_from)
+        elif self.has_ended:
+            self.transport.close()
+
+    def resume_writing(self) -> None:
+        """Note that the client reads."""
+        self.has_drained = True
+        super().resume_writing()
+
+    def watch_reader(self) -> None:
+        """Abort the connection if its client does not read what was sent within `write_timeout` seconds."""
+        unsent = self.transport.get_write_buffer_size()
+        if not unsent or self.has_drained or unsent <= self.most_unsent - MIN_READ:
+            self.most_unsent, self.stalled, self.has_drained = unsent, 0, False
+        else:
+            self.most_unsent, self.stalled = max(unsent, self.most_unsent), self.stalled + 1
+        if self.stalled > 4:
+            self.is_aborted = True
+            self.transport.abort()
+        else:
+            self.watching = self.loop.call_later(self.write_timeout / 4, self.watch_reader)
+
+    def eof_received(self) -> bool | None:  # type: ignore[override]
+        """Go on if a response is awaited: the client may have closed only its sending side."""
+        self.has_ended = True
+        if self.scheme == "https" or not self.is_answering() or (self.cycle.response_started and not self.held):
+            return None
+        self.probing = self.loop.call_later(PROBE_INTERVAL, self.probe)
+        return True
+
+    def probe(self) -> None:
+        """Send an interim response: a client that has closed its connection resets it, another one ignores it.
+
+        Source: RFC 9110, section 15.2: a client must be able to receive interim responses that it does not expect.
+        """
+        cycle = self.answering
+        if cycle is not None and not cycle.response_started and cycle.scope["http_version"] == "1.1":
+            self.transport.write(STATUS_LINE[HTTPStatus.CONTINUE] + b"\r\n")
+        self.probing = self.loop.call_later(PROBE_INTERVAL, self.probe)
+
+    def handle_websocket_upgrade(self) -> None:
+        """Leave the connection to the WebSocket."""
+        self.stop_timers()
+        super().handle_websocket_upgrade()
+
+    def stop_timers(self) -> None:
+        """Cancel all timers of the connection."""
+        self.stop_expecting()
+        for timer in (self.watching, self.probing):
+            if timer is not None:
+                timer.cancel()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection."""
-        self.stop_expecting()
+        """Forget the connection; cancel its request, unless the application is waiting to be told."""
+        self.stop_timers()
+        is_unread = self.has_refused or self.held or (self.cycle is not None and self.cycle.more_body)
+        if exc is None and is_unread and not (self.has_ended or self.is_aborted or self.scheme == "https"):
+            linger(self.loop, self.transport)
         super().connection_lost(exc)
+        self.held = b""
+        cycle = self.answering
+        if cycle is not None and not cycle.response_complete:
+            cycle.disconnected = True
+            cycle.message_event.set()
+            # An application that waits in `receive` has taken note of it before this is called.
+            self.loop.call_later(CANCEL_DELAY if cycle.more_body else 0, self.cancel, cycle)
+
+    def cancel(self, cycle: RequestResponseCycle) -> None:
+        """Cancel the request's task, and with it its query."""
+        knows = self.is_told or not cycle.message_event.is_set()
+        if self.task is not None and not (knows or cycle.response_complete):
+            self.task.cancel()
 
     def shutdown(self) -> None:
         """End when the last response is sent, or if there is nothing to answer for a moment."""
         self.loop.call_later(LINGER, super().shutdown)
+
+
+def reason(error: httptools.HttpParserError, data: bytes) -> tuple[int, str]:
+    """Return the status and the detail of the answer to what the parser does not accept."""
+    if isinstance(error.__context__, RefusedError):
+        return error.__context__.args
+    if isinstance(error, httptools.HttpParserInvalidMethodError) and METHOD.match(data):
+        return HTTPStatus.NOT_IMPLEMENTED, "The method is unknown."
+    if "HTTP version" in str(error) or "PRI" in str(error):
+        return HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "The service speaks HTTP/1.1."
+    return HTTPStatus.BAD_REQUEST, "This is not a request of HTTP/1.1."
+
+
+def linger(loop: asyncio.AbstractEventLoop, transport: asyncio.Transport) -> None:
+    """Close the sending side, and discard what the client sends for a moment: a reset could overtake the response.
+
+    Source: RFC 9112, section 9.6.
+    """
+    try:
+        connection = socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
+        connection.setblocking(False)
+        connection.shutdown(SHUT_WR)
+    except OSError:  # The client was faster.
+        return
+    left = LINGERING_BYTES
+
+    def discard() -> None:
+        nonlocal left
+        try:
+            data = connection.recv(MAX_DISCARDED_BODY)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        left -= len(data)
+        if not data or left < 0:
+            close()
+
+    def close() -> None:
+        timer.cancel()
+        loop.remove_reader(connection)
+        connection.close()
+
+    timer = loop.call_later(LINGERING_SECONDS, close)
+    loop.add_reader(connection, discard)
 
 
 @contextmanager
@@ -152,10 +538,21 @@ def serving_process(delay: float, workers: int) -> Generator[None]:
             let_nobody_in(listener)
         loop.call_later(LINGER if workers == 1 else LINGER + SUPERVISOR_LAG, stop, number, None)
 
+    def stop_orphan() -> None:
+        loop.remove_reader(supervisor.sentinel)
+        if not leaving.is_set():
+            leaving.set()
+            close_door(signal.SIGTERM)
+
     signal.signal(signal.SIGTERM, leave)
+    supervisor: Any = multiprocessing.parent_process()
+    if supervisor is not None:  # Its death can be read there: the worker must not keep the port.
+        loop.add_reader(supervisor.sentinel, stop_orphan)
     try:
         yield
     finally:
+        if supervisor is not None:
+            loop.remove_reader(supervisor.sentinel)
         signal.signal(signal.SIGTERM, stop)
         leaving.clear()
 

@@ -3,14 +3,15 @@
 import asyncio
 from typing import Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import BaseModel
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from app.core.db import ReadSessionLocal
+from app.core.config import Settings
+from app.core.db import ProbeSessionLocal
 from app.core.deps import CurrentSettings
-from app.core.errors import DatabaseUnavailableError, UnavailableError
+from app.core.errors import DatabaseUnavailableError, ServiceError, UnavailableError
 from app.core.schema import is_behind
 from app.core.server import leaving
 
@@ -30,15 +31,27 @@ async def health() -> Health:
 
 
 @router.get("/ready")
-async def ready(settings: CurrentSettings) -> Health:
+async def ready(request: Request, settings: CurrentSettings) -> Health:
     """Say whether requests can be served, by asking the database: a load balancer sends them elsewhere if not."""
     if leaving.is_set():
         raise UnavailableError("The service is about to stop.")
-    try:
-        async with asyncio.timeout(settings.readiness_timeout), ReadSessionLocal() as session:
-            behind = await is_behind(session)
-    except (DBAPIError, PoolTimeoutError, TimeoutError) as error:
-        raise DatabaseUnavailableError from error
-    if behind:
-        raise UnavailableError("The database has yet to be migrated.")
+    # Probes that come at the same time share one check, so any number of them takes one connection.
+    state = request.app.state
+    check: asyncio.Task[ServiceError | None] | None = getattr(state, "readiness", None)
+    if check is None or check.done():
+        check = state.readiness = asyncio.create_task(find_obstacle(settings), name="readiness")
+    if obstacle := await asyncio.shield(check):
+        raise obstacle
     return Health()
+
+
+async def find_obstacle(settings: Settings) -> ServiceError | None:
+    """Ask the database, for at most READINESS_TIMEOUT seconds, and return why requests cannot be served."""
+    try:
+        async with asyncio.timeout(settings.readiness_timeout), ProbeSessionLocal() as session:
+            behind = await is_behind(session)
+    except (DatabaseUnavailableError, DBAPIError, PoolTimeoutError, TimeoutError) as error:
+        obstacle = DatabaseUnavailableError()
+        obstacle.__cause__ = error.__cause__ if isinstance(error, DatabaseUnavailableError) else error
+        return obstacle
+    return UnavailableError("The database has yet to be migrated.") if behind else None

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.api_keys.models import ApiKey
 from app.core.access import UnauthorizedError
 from app.core.errors import ConflictError, NotFoundError, unique_violation_as
+from app.core.security import current_caller, record, record_commit
 
 CHALLENGE = 'ApiKey header="X-API-Key"'
 
@@ -25,6 +26,7 @@ async def create_key(session: AsyncSession, name: str, *, may_write: bool = True
     session.add(ApiKey(name=name, prefix=prefix, digest=_digest(secret), may_write=may_write))
     with unique_violation_as(ConflictError(f"There is, or was, a key of the name {name!r}: choose another.")):
         await session.flush()
+    record_commit(session, "key_created", key=prefix, may_write=str(may_write).lower())
     return f"{prefix}.{secret}"
 
 
@@ -34,10 +36,11 @@ async def revoke_key(session: AsyncSession, name: str) -> None:
     Raises:
         NotFoundError: there is none of this name.
     """
-    key = await session.scalar(select(ApiKey).where(ApiKey.name == name))
+    key = await session.scalar(select(ApiKey).where(ApiKey.name == name).with_for_update())
     if key is None:
         raise NotFoundError(f"There is no key of the name {name!r}.")
     key.revoked_at = key.revoked_at or datetime.now(UTC)
+    record_commit(session, "key_revoked", key=key.prefix)
 
 
 async def authenticate(session: AsyncSession, given: str) -> ApiKey:
@@ -51,7 +54,10 @@ async def authenticate(session: AsyncSession, given: str) -> ApiKey:
     # No time to learn from: the comparison takes as long wherever the two differ, and also where there is no key.
     is_right = hmac.compare_digest(key.digest if key else _digest(""), _digest(secret))
     if key is None or not is_right or key.revoked_at is not None:
+        # Not what was sent: it may be a key of something else.
+        record("key", "revoked" if key and is_right else "refused", key=key.prefix if key else None)
         raise UnauthorizedError("The API key is not valid, or was revoked.", CHALLENGE)
+    current_caller().identity = key.prefix
     return key
 
 

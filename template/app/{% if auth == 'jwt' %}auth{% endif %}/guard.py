@@ -1,18 +1,35 @@
-"""What a route needs, unless it says so itself: reading an account, writing the role of an editor."""
+"""Guards the application: requests need an access token, and the role or the scope that their route declares."""
 
-from fastapi import Depends
-from fastapi.params import Depends as Dependency
-from fastapi.routing import APIRoute
+from collections.abc import Callable
+from typing import Any
 
-from app.auth.deps import editor, reader
-from app.core.access import is_open, only_reads
+from fastapi import FastAPI
+from starlette.requests import HTTPConnection
 
-OURS = frozenset({"auth", "users"})
-"""The tags of the routes here, each of which says itself who may call it."""
+from app.auth.deps import bearer_token, schemes, user_of
+from app.auth.models import Role, includes
+from app.core.access import ForbiddenError, Guard
+from app.core.permissions import READ, WRITE, Caller
+
+ROLES = {READ: Role.READER, WRITE: Role.EDITOR}
+"""The roles that the general permissions stand for."""
 
 
-def guard(route: APIRoute) -> list[Dependency]:
-    """Return what a request to `route` has to pass."""
-    if is_open(route) or not OURS.isdisjoint(route.tags):
-        return []
-    return [Depends(reader) if only_reads(route) else Depends(editor)]
+class AccessTokens:
+    """Accounts prove who they are by access tokens."""
+
+    schemes = schemes
+
+    async def identify(self, connection: HTTPConnection) -> Caller:
+        """Return whose access token a request has."""
+        user = await user_of(bearer_token(connection))
+        return Caller(user.id, user, lambda permission: includes(user.role, ROLES.get(permission, permission)))
+
+    def refusal(self, permission: str) -> ForbiddenError:
+        """Say which role is needed."""
+        return ForbiddenError(f"This needs the role {ROLES.get(permission, permission)}.")
+
+
+def protect(app: FastAPI) -> Callable[[dict[str, Any]], None]:
+    """Guard `app`. Returns what writes into its OpenAPI document which operations need a token."""
+    return Guard(app, AccessTokens()).document

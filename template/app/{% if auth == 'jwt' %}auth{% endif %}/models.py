@@ -1,14 +1,19 @@
 """The tables of accounts, and of who is signed in."""
 
+import re
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.db import Base
+from app.core.discovery import feature_modules
 from app.core.models import Entity
+
+ROLE_NAME = re.compile(r"[a-z][a-z0-9_]{0,9}")
 
 
 class Role(StrEnum):
@@ -18,13 +23,49 @@ class Role(StrEnum):
     EDITOR = "editor"
     OWNER = "owner"
 
+    @classmethod
+    def _missing_(cls, value: object) -> "Role | None":
+        """Find a role that a feature adds: `Role("auditor")`."""
+        return ADDED_MEMBERS.get(value)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> Any:
+        """Describe the added roles to clients as well."""
+        return handler(schema) | {"enum": roles()}
+
+
+ADDED = {role: {*included} for module in feature_modules("roles") for role, included in module.ROLES.items()}
+"""What features add in `ROLES` of their `roles.py`: roles, each with the roles and scopes that it includes."""
+ADDED_MEMBERS: dict[object, Role] = {}
+
+for name in ADDED:
+    if not ROLE_NAME.fullmatch(name) or name in [*Role]:
+        raise ValueError(f"A role needs a name of its own in up to 10 lower-case letters, digits and _, not {name!r}.")
+    ADDED_MEMBERS[name] = str.__new__(Role, name)
+    ADDED_MEMBERS[name]._name_, ADDED_MEMBERS[name]._value_ = name.upper(), name
+
+
+def roles() -> list[str]:
+    """Return the names of all roles, those of `Role` first."""
+    return [*map(str, Role), *ADDED]
+
+
+def includes(role: str, permission: str) -> bool:
+    """Say whether a role has the rights of another one, or a scope. The role of an owner has all."""
+    if role in (permission, Role.OWNER):
+        return True
+    if role in ADDED:
+        return any(includes(each, permission) for each in ADDED[role])
+    ladder = [*map(str, Role)]
+    return role in ladder and permission in ladder[: ladder.index(role)]
+
 
 class User(Entity):
     """An account. Its sign-ins end when it is deleted."""
 
     __tablename__ = "users"
     __table_args__ = (
-        CheckConstraint("role IN ('reader', 'editor', 'owner')", name="role"),
+        CheckConstraint(f"role IN ({', '.join(map(repr, roles()))})", name="role"),
         Index("ix_users_created_at_id", "created_at", "id"),
     )
 

@@ -2,9 +2,11 @@
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
 from functools import cache
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
 from argon2 import PasswordHasher
 from argon2.exceptions import VerificationError
@@ -19,27 +21,100 @@ HASHER = PasswordHasher()
 ResultT = TypeVar("ResultT")
 
 
+class Run(Protocol):
+    """Runs work in a thread during one's turn."""
+
+    def __call__(self, work: Callable[..., ResultT], *arguments: object) -> Awaitable[ResultT]:
+        """Return the result of the work."""
+        ...
+
+
 class Queue:
-    """Lets a few at a time do heavy work in threads, and turns away who would have to wait long."""
+    """Lets AT_ONCE do heavy work in threads at a time, and those who wait take turns by their lane (round robin).
+
+    When MOST_WAITING wait, a newcomer takes the place of the last one in the longest lane, if its own is shorter: a
+    client that floods the queue displaces only itself. The first in the lane of a known client takes the place of an
+    unknown one in any case.
+    """
 
     def __init__(self) -> None:
-        self._turns = asyncio.Semaphore(AT_ONCE)
-        self._inside = 0
+        self._running = 0
+        self._lanes: dict[tuple[bool, str], deque[asyncio.Future[None]]] = {}
+        """Who waits in each lane; the lane that is first has the next turn, and then goes to the end."""
 
-    async def run(self, work: Callable[..., ResultT], *arguments: object) -> ResultT:
-        """Run `work` when it is its turn.
+    @asynccontextmanager
+    async def turn(self, lane: str = "", *, known: bool = False) -> AsyncGenerator[Run]:
+        """Wait for a turn, and yield a function that runs work in a thread.
 
         Raises:
             TooBusyError: too many are waiting.
         """
-        if self._inside >= AT_ONCE + MOST_WAITING:
-            raise TooBusyError
-        self._inside += 1
+        await self._wait((known, lane))
+        thread: asyncio.Future[Any] | None = None
+
+        async def run(work: Callable[..., ResultT], *arguments: object) -> ResultT:
+            nonlocal thread
+            thread = asyncio.get_running_loop().run_in_executor(None, work, *arguments)
+            return await asyncio.shield(thread)
+
         try:
-            async with self._turns:
-                return await asyncio.to_thread(work, *arguments)
+            yield run
         finally:
-            self._inside -= 1
+            if thread and not thread.done():  # The request was cancelled, which its thread cannot be.
+                thread.add_done_callback(self._pass_on)
+            else:
+                self._pass_on()
+
+    async def _wait(self, lane: tuple[bool, str]) -> None:
+        if self._running < AT_ONCE:
+            self._running += 1
+            return
+        self._make_room(lane)
+        turn = asyncio.get_running_loop().create_future()
+        self._lanes.setdefault(lane, deque()).append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
+                self._pass_on()
+            elif turn in self._lanes.get(lane, ()):
+                self._leave(lane, turn)
+            raise
+
+    def _make_room(self, lane: tuple[bool, str]) -> None:
+        if sum(map(len, self._lanes.values())) < MOST_WAITING:
+            return
+        own = len(self._lanes.get(lane, ()))
+        longest = self._longest(self._lanes)
+        if longest is None or len(self._lanes[longest]) <= own + 1:
+            known, _ = lane
+            longest = self._longest(other for other in self._lanes if not other[0]) if known and not own else None
+        if longest is None:
+            raise TooBusyError
+        last = self._lanes[longest][-1]
+        self._leave(longest, last)
+        if not last.done():
+            last.set_exception(TooBusyError())
+
+    def _longest(self, lanes: Iterable[tuple[bool, str]]) -> tuple[bool, str] | None:
+        return max(lanes, key=lambda lane: len(self._lanes[lane]), default=None)
+
+    def _leave(self, lane: tuple[bool, str], turn: asyncio.Future[None]) -> None:
+        self._lanes[lane].remove(turn)
+        if not self._lanes[lane]:
+            del self._lanes[lane]
+
+    def _pass_on(self, _thread: object = None) -> None:
+        while self._lanes:
+            lane, waiting = next(iter(self._lanes.items()))
+            turn = waiting.popleft()
+            del self._lanes[lane]
+            if waiting:
+                self._lanes[lane] = waiting
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._running -= 1
 
 
 QUEUE = Queue()
@@ -51,7 +126,8 @@ async def hash_password(password: str) -> str:
     Raises:
         TooBusyError: too many are waiting.
     """
-    return await QUEUE.run(HASHER.hash, password)
+    async with QUEUE.turn() as run:
+        return await run(HASHER.hash, password)
 
 
 async def is_password(password: str, password_hash: str | None) -> bool:
@@ -60,7 +136,8 @@ async def is_password(password: str, password_hash: str | None) -> bool:
     Raises:
         TooBusyError: too many are waiting.
     """
-    return await QUEUE.run(_verify, password, password_hash)
+    async with QUEUE.turn() as run:
+        return await run(verify, password, password_hash)
 
 
 def is_outdated(password_hash: str) -> bool:
@@ -68,9 +145,11 @@ def is_outdated(password_hash: str) -> bool:
     return HASHER.check_needs_rehash(password_hash)
 
 
-def _verify(password: str, password_hash: str | None) -> bool:
+def verify(password: str, password_hash: str | None) -> bool:
+    """Say what `is_password` does. It takes long: run it in a thread."""
+    decoy = _nobodys_hash()  # Also where it is not needed: the first of a process has to be made.
     try:
-        HASHER.verify(password_hash or _nobodys_hash(), password)
+        HASHER.verify(password_hash or decoy, password)
     except VerificationError:
         return False
     return password_hash is not None

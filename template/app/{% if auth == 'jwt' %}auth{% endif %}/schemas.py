@@ -5,8 +5,9 @@ from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import Form
-from pydantic import BaseModel, Field, SecretStr, StringConstraints
+from pydantic import BaseModel, Field, StringConstraints
 
+from app.auth.config import Secret
 from app.auth.models import Role
 from app.core.schemas import Readable, Text
 
@@ -15,8 +16,8 @@ Username = Annotated[
     StringConstraints(strip_whitespace=True, to_lower=True, pattern=r"^[A-Za-z0-9][A-Za-z0-9._@+-]*$", max_length=100),
 ]
 """A name to sign in with, e-mail addresses included. Upper and lower case are the same."""
-NewPassword = Annotated[SecretStr, Field(min_length=12, max_length=200)]
-Password = Annotated[SecretStr, Field(min_length=1, max_length=200)]
+NewPassword = Annotated[Secret, Field(min_length=12, max_length=200)]
+Password = Annotated[Secret, Field(min_length=1, max_length=200)]
 
 
 class PasswordForm(BaseModel):

@@ -1,23 +1,23 @@
 """Signing in and out, and who that is."""
 
-import hashlib
-import logging
+import hmac
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
-from sqlalchemy import case, delete, exists, literal, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Executable, delete, exists, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.auth import passwords
+from app.auth import attempts, passwords
 from app.auth.config import AuthSettings
-from app.auth.errors import BadPasswordError, BadTokenError, TooManyAttemptsError
-from app.auth.models import Attempts, Role, SignIn, User
+from app.auth.errors import BadPasswordError, BadTokenError, TooBusyError, TooManyAttemptsError
+from app.auth.models import Role, SignIn, User
 from app.auth.tokens import Claims
 from app.core.config import load
 from app.core.db import AsyncSessionLocal
+from app.core.security import current_caller, record, record_commit
 
-log = logging.getLogger(__name__)
+MOST_CHANGES = 3
+"""How often to verify a password that was changed in the meantime."""
 
 
 async def sign_in(session: AsyncSession, username: str, password: str) -> SignIn:
@@ -25,19 +25,52 @@ async def sign_in(session: AsyncSession, username: str, password: str) -> SignIn
 
     Raises:
         BadPasswordError: the name or the password is wrong.
-        TooManyAttemptsError: this name was tried too often.
+        TooManyAttemptsError: this client has to wait before it tries this name again.
         TooBusyError: too many are signing in.
     """
     username = normalised(username)
-    await count_attempt(username)
-    user = await _find(username) or await _make_first_account(username)
-    if not await passwords.is_password(password, user.password_hash if user else None) or user is None:
-        raise BadPasswordError
-    if passwords.is_outdated(user.password_hash):
-        better = await passwords.hash_password(password)
-        await session.execute(update(User).where(User.id == user.id).values(password_hash=better))
-    await forget_attempts(session, username)
-    return await begin(session, user)
+    digest = attempts.name_digest(username)
+    try:
+        guess = await attempts.check(username, current_caller().network)
+        async with passwords.QUEUE.turn(guess.lane, known=guess.known) as run:
+            await attempts.count(guess)
+            user = await _verified(run, session, username, password)
+    except BadPasswordError as error:
+        record("sign_in", "failed", name_digest=digest, user=error.user)
+        raise
+    except (TooManyAttemptsError, TooBusyError) as error:
+        record("sign_in", error.result, name_digest=digest)
+        raise
+    await attempts.succeed(session, guess)
+    new = await begin(session, user)
+    record_commit(session, "sign_in", name_digest=digest, user=str(user.id))
+    return new
+
+
+async def _verified(run: passwords.Run, session: AsyncSession, username: str, password: str) -> User:
+    """Return the account whose password it is, locked against changes until the transaction ends.
+
+    Raises:
+        BadPasswordError: there is no such account, or it has another password.
+    """
+    found = None
+    for _ in range(MOST_CHANGES):
+        found = await _find(username)
+        is_right = await run(passwords.verify, password, found.password_hash if found else None)
+        if found is None and _is_first_account(username, password):
+            await _make_first_account(username, await run(passwords.HASHER.hash, password))
+            continue
+        if found is None or not is_right:
+            break
+        # It may have been changed while it was verified: only the account that still has this hash is the right one.
+        unchanged = (User.id == found.id, User.password_hash == found.password_hash)
+        claim: Executable = select(User).where(*unchanged).with_for_update(read=True)
+        if passwords.is_outdated(found.password_hash):
+            better = await run(passwords.HASHER.hash, password)
+            claim = update(User).where(*unchanged).values(password_hash=better).returning(User)
+        if user := await session.scalar(claim):
+            return user
+    raise BadPasswordError(found.id if found else None)
 
 
 async def begin(session: AsyncSession, user: User) -> SignIn:
@@ -69,7 +102,7 @@ async def refresh(session: AsyncSession, claims: Claims) -> SignIn:
         ended = await session.scalar(delete(SignIn).where(SignIn.id == claims.sign_in_id).returning(SignIn.id))
         await session.commit()  # Now, because the error rolls back what is not committed.
         if ended:
-            log.warning("a refresh token was used twice: its sign-in was ended")
+            record("refresh", "reused", user=str(claims.user_id), sign_in=str(claims.sign_in_id))
         raise BadTokenError
     return renewed
 
@@ -77,49 +110,25 @@ async def refresh(session: AsyncSession, claims: Claims) -> SignIn:
 async def sign_out(session: AsyncSession, sign_in_id: UUID) -> None:
     """End a sign-in, and with it all of its tokens."""
     await session.execute(delete(SignIn).where(SignIn.id == sign_in_id))
+    record_commit(session, "sign_out", sign_in=str(sign_in_id))
 
 
-async def authenticate(session: AsyncSession, claims: Claims) -> User:
-    """Return whose access token it is.
+async def authenticate(session: AsyncSession, claims: Claims, *, lock: bool = False) -> User:
+    """Return whose access token it is; with `lock`, the sign-in cannot end before the transaction does.
 
     Raises:
         BadTokenError: the sign-in was ended, or the account deleted.
     """
-    user = await session.scalar(
+    signed_in = (
         select(User)
         .join(SignIn, SignIn.user_id == User.id)
         .where(User.id == claims.user_id, SignIn.id == claims.sign_in_id, SignIn.expires_at > datetime.now(UTC))
     )
+    user = await session.scalar(signed_in.with_for_update(read=True, of=SignIn) if lock else signed_in)
     if user is None:
         raise BadTokenError
+    current_caller().identity = str(user.id)
     return user
-
-
-async def count_attempt(username: str) -> None:
-    """Count an attempt with a name before it is made, so that many at the same time count as many.
-
-    Raises:
-        TooManyAttemptsError: there were too many.
-    """
-    settings, now = load(AuthSettings), datetime.now(UTC)
-    until = now + timedelta(seconds=settings.sign_in_window)
-    over = Attempts.until < now
-    outdated = select(Attempts.name_digest).where(over).limit(100).with_for_update(skip_locked=True)
-    counted = insert(Attempts).values(name_digest=_digest(username), count=1, until=until)
-    counted = counted.on_conflict_do_update(
-        index_elements=[Attempts.name_digest],
-        set_={"count": case((over, 1), else_=Attempts.count + 1), "until": case((over, until), else_=Attempts.until)},
-    )
-    async with AsyncSessionLocal.begin() as counting:  # On its own: a failed attempt is counted nevertheless.
-        await counting.execute(delete(Attempts).where(Attempts.name_digest.in_(outdated)))
-        row = (await counting.execute(counted.returning(Attempts.count, Attempts.until))).one()
-    if row.count > settings.sign_in_attempts:
-        raise TooManyAttemptsError(row.until - now)
-
-
-async def forget_attempts(session: AsyncSession, username: str) -> None:
-    """Begin to count anew, after an attempt that was right."""
-    await session.execute(delete(Attempts).where(Attempts.name_digest == _digest(username)))
 
 
 def normalised(username: str) -> str:
@@ -133,20 +142,19 @@ async def _find(username: str) -> User | None:
         return await session.scalar(select(User).where(User.username == username))
 
 
-async def _make_first_account(username: str) -> User | None:
-    """Make the account that the settings name, if `username` is its name and there are no accounts yet."""
+def _is_first_account(username: str, password: str) -> bool:
     settings = load(AuthSettings)
-    if not username or username != normalised(settings.owner_username):
-        return None
-    password_hash = await passwords.hash_password(settings.owner_password.get_secret_value())
-    values = {"id": uuid4(), "username": username, "password_hash": password_hash, "role": Role.OWNER.value}
-    columns = [literal(value, User.__table__.c[name].type).label(name) for name, value in values.items()]
-    if_first = insert(User).from_select([*values], select(*columns).where(~exists(select(User.id))))
+    expected = settings.owner_password.get_secret_value()
+    is_password = hmac.compare_digest(password.encode(), expected.encode())
+    return bool(expected) and username == normalised(settings.owner_username) and is_password
+
+
+async def _make_first_account(username: str, password_hash: str) -> None:
+    """Make the account that the settings name, if there are no accounts yet."""
     async with AsyncSessionLocal.begin() as session:
-        await session.execute(if_first.on_conflict_do_nothing())
-    return await _find(username)
-
-
-def _digest(username: str) -> str:
-    # Some type their password here by mistake, and it is not to be stored.
-    return hashlib.sha256(username.encode()).hexdigest()
+        # Two replicas whose settings differ would make two first accounts otherwise.
+        await session.execute(text("LOCK TABLE users IN SHARE ROW EXCLUSIVE MODE"))
+        if not await session.scalar(select(exists(select(User.id)))):
+            user = User(id=uuid4(), username=username, password_hash=password_hash, role=Role.OWNER)
+            session.add(user)
+            record_commit(session, "account_created", account=str(user.id), role=user.role)

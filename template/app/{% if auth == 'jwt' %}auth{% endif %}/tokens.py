@@ -59,7 +59,8 @@ def read(token: str, use: Use) -> Claims:
         if claims["use"] != use:
             raise BadTokenError
         return Claims(UUID(claims["sub"]), UUID(claims["sid"]), UUID(claims["jti"]))
-    except (jwt.InvalidTokenError, ValueError) as error:
+    # A claim can be of any type, and of any size; and the first part of a token is read before it is verified.
+    except (jwt.InvalidTokenError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise BadTokenError from error
 
 

@@ -1,0 +1,1 @@
+"""Projects, a part of the example. Its routes declare what anybody may read."""

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Response, status
 from app.core.deps import ReadSession, Session
 from app.core.openapi import located, problems
 from app.core.pagination import Page, PageQuery
+from app.core.permissions import open_to_all
 from app.projects import service
 from app.projects.schemas import ProjectCreate, ProjectRead, ProjectUpdate
 
@@ -22,12 +23,14 @@ async def create_project(session: Session, new: ProjectCreate, response: Respons
 
 
 @router.get("")
+@open_to_all
 async def list_projects(session: ReadSession, page: PageQuery) -> Page[ProjectRead]:
     """List the projects, newest first."""
     return Page[ProjectRead].model_validate(await service.list_projects(session, page))
 
 
 @router.get("/{project_id}")
+@open_to_all
 async def get_project(session: ReadSession, project_id: UUID) -> ProjectRead:
     """Return one project."""
     return ProjectRead.model_validate(await service.get_project(session, project_id))

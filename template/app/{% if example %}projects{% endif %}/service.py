@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from uuid import UUID
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.errors import ConflictError, NotFoundError, unique_violation_as
@@ -14,6 +14,7 @@ from app.projects.schemas import ProjectCreate, ProjectUpdate
 VISIBLE = select(Project).where(Project.deleted_at.is_(None))
 # Put together once: for each request, that would take longer than to run it.
 WITH_ID = VISIBLE.where(Project.id == bindparam("id"))
+LOCKED = WITH_ID.with_for_update(read=True)
 
 
 async def create_project(session: AsyncSession, new: ProjectCreate) -> Project:
@@ -33,13 +34,13 @@ async def list_projects(session: AsyncSession, page: PageRequest) -> Rows[Projec
     return await paginate(session, Project, VISIBLE, page)
 
 
-async def get_project(session: AsyncSession, project_id: UUID) -> Project:
-    """Return one project.
+async def get_project(session: AsyncSession, project_id: UUID, *, lock: bool = False) -> Project:
+    """Return one project; with `lock`, it cannot be changed or deleted before the transaction ends.
 
     Raises:
         NotFoundError: there is none with this id, or it was deleted.
     """
-    project = await session.scalar(WITH_ID, {"id": project_id})
+    project = await session.scalar(LOCKED if lock else WITH_ID, {"id": project_id})
     if project is None:
         raise NotFoundError("There is no project with this id.")
     return project
@@ -65,8 +66,9 @@ async def delete_project(session: AsyncSession, project_id: UUID) -> None:
     Raises:
         NotFoundError: there is no such project.
     """
-    project = await get_project(session, project_id)
-    project.deleted_at = datetime.now(UTC)
+    visible = update(Project).where(Project.id == project_id, Project.deleted_at.is_(None))
+    if await session.scalar(visible.values(deleted_at=datetime.now(UTC)).returning(Project.id)) is None:
+        raise NotFoundError("There is no project with this id.")
 
 
 async def _flush(session: AsyncSession) -> None:

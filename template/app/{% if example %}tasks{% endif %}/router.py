@@ -6,6 +6,7 @@ from fastapi import APIRouter, status
 
 from app.core.deps import ReadSession, Session
 from app.core.pagination import Page, PageQuery
+from app.core.permissions import open_to_all
 from app.tasks import service
 from app.tasks.schemas import TaskCreate, TaskRead, TaskUpdate
 
@@ -19,6 +20,7 @@ async def create_task(session: Session, project_id: UUID, new: TaskCreate) -> Ta
 
 
 @router.get("/projects/{project_id}/tasks")
+@open_to_all
 async def list_tasks(session: ReadSession, project_id: UUID, page: PageQuery) -> Page[TaskRead]:
     """List a project's tasks, newest first."""
     return Page[TaskRead].model_validate(await service.list_tasks(session, project_id, page))

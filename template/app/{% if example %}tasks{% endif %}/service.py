@@ -19,7 +19,7 @@ async def create_task(session: AsyncSession, project_id: UUID, new: TaskCreate) 
     Raises:
         NotFoundError: there is no such project.
     """
-    project = await get_project(session, project_id)
+    project = await get_project(session, project_id, lock=True)
     task = Task(project_id=project.id, **new.model_dump())
     session.add(task)
     await session.flush()
@@ -55,12 +55,12 @@ async def delete_task(session: AsyncSession, task_id: UUID) -> None:
     Raises:
         NotFoundError: there is no such task.
     """
-    await session.delete(await _get_task(session, task_id))
+    await session.delete(await _get_task(session, task_id, lock=True))
 
 
-async def _get_task(session: AsyncSession, task_id: UUID) -> Task:
+async def _get_task(session: AsyncSession, task_id: UUID, *, lock: bool = False) -> Task:
     visible = select(Task).join(Project).where(Task.id == task_id, Project.deleted_at.is_(None))
-    task = await session.scalar(visible)
+    task = await session.scalar(visible.with_for_update(of=Task) if lock else visible)
     if task is None:
         raise NotFoundError("There is no task with this id.")
     return task

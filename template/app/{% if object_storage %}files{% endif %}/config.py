@@ -1,15 +1,21 @@
 """Where the files go, and how large they may be."""
 
+import re
 from datetime import timedelta
 from typing import Annotated, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from app.core.config import EXAMPLE_PASSWORDS, Seconds, Section
 
 EXAMPLE_SECRETS = EXAMPLE_PASSWORDS | {"a-secret-key-of-its-own", "minioadmin"}
 SHORTEST_SECRET = 16
 PART_SIZE = 8 * 1024**2
+"""Of the largest files. Smaller ones have smaller parts, because each upload keeps some of them in memory."""
+SMALLEST_PART = 5 * 1024**2
+"""The least that S3 takes for all parts but the last."""
+ENDPOINT = re.compile(r"https?://([\w.-]+|\[[0-9A-Fa-f:.]+\])(:[1-9][0-9]{0,4})?(/[\w./~%-]*)?", re.ASCII)
+BUCKET = re.compile(r"[A-Za-z0-9][\w.-]{1,253}[A-Za-z0-9]", re.ASCII)
 MOST_PARTS = 10_000
 """How many parts S3 lets an object have."""
 
@@ -25,13 +31,31 @@ class FileSettings(Section):
     s3_region: str = "us-east-1"
     max_upload_bytes: Annotated[int, Field(gt=0, le=PART_SIZE * MOST_PARTS)] = 100 * 1024**2
     upload_timeout: Seconds = 900
+    upload_idle_timeout: Seconds = 30
+    max_uploads: PositiveInt = 16
 
     @field_validator("s3_endpoint_url", "s3_public_endpoint_url")
     @classmethod
     def _require_http(cls, value: str) -> str:
         if value and not value.startswith(("https://", "http://")):
             raise ValueError("must be a URL that begins with https:// or http://")
+        if value and not ENDPOINT.fullmatch(value):
+            raise ValueError("must have no user, query, fragment or space in it")
         return value.rstrip("/")
+
+    @field_validator("s3_bucket_name")
+    @classmethod
+    def _require_bucket(cls, value: str) -> str:
+        if value and not BUCKET.fullmatch(value):
+            raise ValueError("must have 3 to 255 letters, digits, dots, hyphens and underscores, as S3 allows them")
+        return value
+
+    @field_validator("s3_access_key_id", "s3_secret_access_key", "s3_region")
+    @classmethod
+    def _refuse_spaces(cls, value: str) -> str:
+        if not value.isascii() or not value.isprintable() or " " in value:
+            raise ValueError("has a space, a line break or a letter that is not ASCII, which no signature can hold")
+        return value
 
     @model_validator(mode="after")
     def _require_all_or_nothing(self) -> Self:
@@ -49,6 +73,11 @@ class FileSettings(Section):
                 f"S3_SECRET_ACCESS_KEY is an example or has under {SHORTEST_SECRET} characters: choose another"
             )
         return self
+
+    @property
+    def part_size(self) -> int:
+        """The size of the parts in which a file goes to the storage: as small as `max_upload_bytes` allows."""
+        return max(SMALLEST_PART, -(-self.max_upload_bytes // MOST_PARTS))
 
     @property
     def given_up_after(self) -> timedelta:

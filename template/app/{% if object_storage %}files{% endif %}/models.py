@@ -1,5 +1,7 @@
 """The table of files. The bytes are in object storage, under the row's id."""
 
+from uuid import UUID
+
 from sqlalchemy import BigInteger, Index, String, text
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -17,6 +19,8 @@ class File(Entity):
     __tablename__ = "files"
     __table_args__ = (Index("ix_files_created_at_unsettled", "created_at", postgresql_where=text("state <> 'stored'")),)
 
+    owner_id: Mapped[UUID | None]
+    """The account or the API key that uploaded it. None without authentication, and in rows from before 0.4.0."""
     state: Mapped[str] = mapped_column(String(10), default=PENDING)
     name: Mapped[str] = mapped_column(String(255))
     content_type: Mapped[str] = mapped_column(String(127))

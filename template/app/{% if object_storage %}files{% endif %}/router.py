@@ -9,6 +9,7 @@ from starlette.requests import ClientDisconnect
 from app.core.deps import ReadSession
 from app.core.middleware import allow_body
 from app.core.openapi import located, problems
+from app.core.permissions import caller_of
 from app.files import service
 from app.files.deps import CurrentFileSettings, CurrentStorage, end_transaction
 from app.files.form import MOST_AROUND, FileForm
@@ -31,7 +32,7 @@ async def upload_file(
     allow_body(request, settings.max_upload_bytes + MOST_AROUND, settings.upload_timeout)
     form = FileForm(request.headers.get("content-type", ""), request.stream())
     try:
-        file = await service.upload(storage, form, settings)
+        file = await service.upload(storage, form, settings, caller_of(request))
     except ClientDisconnect as error:
         raise HTTPException(status.HTTP_400_BAD_REQUEST, "The body ended too early.") from error
     response.headers["Location"] = str(request.app.url_path_for("get_file", file_id=file.id))
@@ -39,9 +40,9 @@ async def upload_file(
 
 
 @router.get("/{file_id}")
-async def get_file(session: ReadSession, file_id: UUID) -> FileRead:
+async def get_file(request: Request, session: ReadSession, file_id: UUID) -> FileRead:
     """Return what is known of a file."""
-    return FileRead.model_validate(await service.get_file(session, file_id))
+    return FileRead.model_validate(await service.read_file(session, file_id, caller_of(request)))
 
 
 @router.get(
@@ -50,13 +51,20 @@ async def get_file(session: ReadSession, file_id: UUID) -> FileRead:
     response_class=RedirectResponse,
     responses=located(status.HTTP_307_TEMPORARY_REDIRECT),
 )
-async def get_file_content(session: ReadSession, storage: CurrentStorage, file_id: UUID) -> RedirectResponse:
+async def get_file_content(
+    request: Request, session: ReadSession, storage: CurrentStorage, file_id: UUID
+) -> RedirectResponse:
     """Redirect to the content: a URL at the storage that works for a minute, for whoever has it."""
-    file = await service.get_file(session, file_id)
+    file = await service.read_file(session, file_id, caller_of(request))
     return RedirectResponse(await storage.link(str(file.id)), headers={"Cache-Control": "no-store"})
 
 
-@router.delete("/{file_id}", status_code=status.HTTP_204_NO_CONTENT, dependencies=[Depends(end_transaction)])
-async def delete_file(storage: CurrentStorage, file_id: UUID) -> None:
+@router.delete(
+    "/{file_id}",
+    status_code=status.HTTP_204_NO_CONTENT,
+    dependencies=[Depends(end_transaction)],
+    responses=problems(403),
+)
+async def delete_file(request: Request, storage: CurrentStorage, file_id: UUID) -> None:
     """Delete a file."""
-    await service.delete_file(storage, file_id)
+    await service.delete_file(storage, file_id, caller_of(request))

@@ -8,8 +8,8 @@ goes last, and says in between that its object may or may not be there. Whatever
 import asyncio
 import hashlib
 import logging
-from collections.abc import AsyncIterator, Generator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from http import HTTPStatus
 from uuid import UUID
 
@@ -17,9 +17,11 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.db import AsyncSessionLocal
-from app.core.errors import NotFoundError, ServiceError
+from app.core.errors import NotFoundError, ServiceError, UnavailableError
+from app.core.permissions import Caller
+from app.files.access import Action, require
 from app.files.config import FileSettings
-from app.files.form import FileForm
+from app.files.form import BLOCK_SIZE, FileForm
 from app.files.models import DOOMED, PENDING, STORED, File
 from app.files.names import UNKNOWN_TYPE, attachment
 from app.files.storage import Storage, StorageUnavailableError
@@ -40,6 +42,11 @@ class TooSlowError(ServiceError):
     """The file took longer to arrive than it may."""
 
     status = HTTPStatus.REQUEST_TIMEOUT
+    headers: Mapping[str, str] = {"Connection": "close"}  # RFC 9110, section 15.5.9
+
+
+class TooManyUploadsError(UnavailableError):
+    """The process has as many uploads under way as it takes."""
 
 
 class Measured:
@@ -69,30 +76,60 @@ class Measured:
             yield block
 
 
-async def upload(storage: Storage, form: FileForm, settings: FileSettings) -> File:
-    """Store the file in a form.
+async def upload(storage: Storage, form: FileForm, settings: FileSettings, caller: Caller | None = None) -> File:
+    """Store the file in a form, as the caller's.
 
     Raises:
+        TooManyUploadsError: others are under way.
         TooLargeError: it is too large.
-        TooSlowError: it takes too long.
+        TooSlowError: it takes too long, or stalls.
         StorageUnavailableError: the storage does not take it.
     """
+    if storage.uploads >= settings.max_uploads:
+        raise TooManyUploadsError("Too many files are being uploaded at the moment. Try again.")
     deadline = asyncio.timeout(settings.upload_timeout)
+    storage.uploads += 1
     try:
         async with deadline:
-            await form.open()
-            return await _upload(storage, form, settings.max_upload_bytes)
+            async with _arriving(settings.upload_idle_timeout):
+                await form.open()
+            return await _upload(storage, form, settings, caller.id if caller else None)
     except TimeoutError as error:
         if deadline.expired():
             raise TooSlowError(f"A file may take at most {settings.upload_timeout:g} seconds.") from error
         raise
+    finally:
+        storage.uploads -= 1
 
 
-async def _upload(storage: Storage, form: FileForm, most: int) -> File:
-    file = File(name=form.name, content_type=form.content_type)
+@asynccontextmanager
+async def _arriving(seconds: float) -> AsyncGenerator[None]:
+    """Wait for the client in the block, for at most `seconds`."""
+    idle = asyncio.timeout(seconds)
+    try:
+        async with idle:
+            yield
+    except TimeoutError as error:
+        if idle.expired():
+            raise TooSlowError(f"{BLOCK_SIZE} bytes may take at most {seconds:g} seconds to arrive.") from error
+        raise
+
+
+async def _steadily(blocks: AsyncIterator[bytes], seconds: float) -> AsyncIterator[bytes]:
+    """Pass blocks on, each of which has to arrive within `seconds`: what the storage takes does not count."""
+    while True:
+        async with _arriving(seconds):
+            block = await anext(blocks, None)
+        if block is None:
+            return
+        yield block
+
+
+async def _upload(storage: Storage, form: FileForm, settings: FileSettings, owner_id: UUID | None) -> File:
+    file = File(owner_id=owner_id, name=form.name, content_type=form.content_type)
     async with AsyncSessionLocal.begin() as session:
         session.add(file)
-    content = Measured(form.blocks(), most)
+    content = Measured(_steadily(form.blocks(), settings.upload_idle_timeout), settings.max_upload_bytes)
     # Whatever the uploader says it is: nothing that a browser would run.
     headers = {"Content-Type": UNKNOWN_TYPE, "Content-Disposition": attachment(file.name)}
     try:
@@ -127,15 +164,30 @@ async def get_file(session: AsyncSession, file_id: UUID) -> File:
     return file
 
 
-async def delete_file(storage: Storage, file_id: UUID) -> None:
+async def read_file(session: AsyncSession, file_id: UUID, caller: Caller | None) -> File:
+    """Return what is known of a file that the caller may read.
+
+    Raises:
+        NotFoundError: there is none with this id that they may read.
+    """
+    file = await get_file(session, file_id)
+    await require(session, caller, Action.READ, file)
+    return file
+
+
+async def delete_file(storage: Storage, file_id: UUID, caller: Caller | None = None) -> None:
     """Delete a file. It cannot be seen any more, even if the storage is away and its object stays until `sweep`.
 
     Raises:
-        NotFoundError: there is none with this id.
+        NotFoundError: there is none with this id that the caller may read.
+        FileForbiddenError: they may not delete it.
     """
     async with AsyncSessionLocal.begin() as session:
         file = await get_file(session, file_id)
-        file.state = DOOMED
+        await require(session, caller, Action.DELETE, file)
+        doomed = update(File).where(File.id == file.id, File.state == STORED).values(state=DOOMED)
+        if await session.scalar(doomed.returning(File.id)) is None:  # Another request was faster.
+            raise NotFoundError("There is no file with this id.")
     with _left_to_sweep(file_id):
         await _remove(storage, file_id)
 

@@ -1,6 +1,7 @@
 """Object storage: any that speaks S3, with signatures of version 4. Nothing connects before the first use."""
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Generator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -11,13 +12,14 @@ from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
 from app.core.errors import RETRY_AFTER, ServiceError
-from app.files.config import PART_SIZE, FileSettings
+from app.files.config import FileSettings
 
 PARTS_AT_ONCE = 2
 CONNECT_TIMEOUT = timedelta(seconds=5)
 REQUEST_TIMEOUT = timedelta(seconds=30)
 """Of one request, of which an upload needs one for each part."""
 RETRIES = 2
+ERROR_CODE = re.compile(r"<Code>(\w+)</Code>")
 LINK_LIFETIME = timedelta(minutes=1)
 
 
@@ -35,6 +37,9 @@ class Storage:
     """A bucket, and within it the objects whose keys begin with `prefix`."""
 
     def __init__(self, settings: FileSettings, prefix: str = "files") -> None:
+        self.uploads = 0
+        """How many uploads are under way."""
+        self._part_size = settings.part_size
         self._store = self._public_store = None
         if settings.s3_endpoint_url:
             self._store = make_store(settings, settings.s3_endpoint_url, prefix)
@@ -61,7 +66,7 @@ class Storage:
 
         upload = asyncio.ensure_future(
             obstore.put_async(
-                store, key, pull(), attributes=headers, chunk_size=PART_SIZE, max_concurrency=PARTS_AT_ONCE
+                store, key, pull(), attributes=headers, chunk_size=self._part_size, max_concurrency=PARTS_AT_ONCE
             )
         )
         # Nobody takes blocks from an upload that is over: make room for the one that is waiting.
@@ -101,6 +106,14 @@ class Storage:
             StorageUnavailableError: there is no storage.
         """
         return await obstore.sign_async(_given(self._public_store), "GET", key, lifetime)
+
+
+class _RefusedError(Exception):
+    """What the storage has refused and why, without what else it says: that may be all of the signed request."""
+
+    def __init__(self, error: Exception) -> None:
+        code = ERROR_CODE.search(f"{error}")
+        super().__init__(f"{error}".partition("\n")[0].partition("<")[0] + (code[1] if code else ""))
 
 
 class _AbortedError(Exception):
@@ -143,4 +156,4 @@ def _translated() -> Generator[None]:
     try:
         yield
     except (BaseError, OSError) as error:
-        raise StorageUnavailableError from error
+        raise StorageUnavailableError from _RefusedError(error)

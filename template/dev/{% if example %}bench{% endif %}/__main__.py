@@ -25,6 +25,7 @@ from uvicorn.loops.auto import auto_loop_factory
 
 from dev.bench.load import Result, put_load_on
 from dev.bench.plot import plot
+from dev.example_settings import example_settings
 from dev.ports import free_port
 from dev.postgres import PostgresError, throw_away_server
 
@@ -103,9 +104,10 @@ def post(path: str) -> Callable[[], bytes]:
 @contextmanager
 def server(*arguments: str, database_url: str, port: int) -> Generator[int]:
     """Run a server for the duration of the block, and yield its process id when it answers."""
-    variables = {"ENVIRONMENT": "test", "DATABASE_URL": database_url, "PORT": str(port), "SHUTDOWN_DELAY": "0"}
+    variables = os.environ | example_settings()
+    variables |= {"ENVIRONMENT": "test", "DATABASE_URL": database_url, "PORT": str(port), "SHUTDOWN_DELAY": "0"}
     with subprocess.Popen(
-        [sys.executable, *arguments], cwd=PROJECT, env=os.environ | variables, stdout=subprocess.DEVNULL
+        [sys.executable, *arguments], cwd=PROJECT, env=variables, stdout=subprocess.DEVNULL
     ) as process:
         try:
             answered = False

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.core.config import Settings
 from app.core.deps import ReadSession, Session
 from app.main import create_app
-from tests.harness.client import running
+from tests.harness.client import opened, running
 from tests.harness.live import serving
 
 entries = Table("ledger", MetaData(), Column("number", Integer, primary_key=True))
@@ -78,7 +78,7 @@ async def keeping_ledger(url: URL, engine: AsyncEngine, **settings: Any) -> Asyn
         await connection.run_sync(entries.metadata.create_all)
     address = url.render_as_string(hide_password=False)
     app = create_app(Settings(environment="test", database_url=address, **(TIME_OUTS | settings)))
-    app.include_router(router)
+    app.include_router(opened(router))
     # A second more than it may take, for the machine.
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=50)
     async with (

@@ -1,28 +1,123 @@
 """An HTTP client that calls the application directly: no network, and no server to start."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
+from typing import Any
 
 import httpx
-from fastapi import FastAPI
-from starlette.types import Receive, Scope, Send
+from fastapi import APIRouter, FastAPI
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.core.permissions import open_to_all
 from tests.harness.isolation import Isolation, fail_for
+from tests.harness.leftovers import applications
 from tests.harness.queries import recording, refuse_repetition
-from tests.harness.sandbox import Sandbox
+from tests.harness.sandbox import Sandbox, serving
+from tests.harness.tasks import LIFESPAN, lifespan_tasks
 
 AnswerCheck = Callable[[str, FastAPI, Scope, httpx.Response], None]
 answer_checks: list[AnswerCheck] = []
 """What each answer has to pass: called with the request's name, the application, what it was asked, and the answer."""
 
-_scope: ContextVar[Scope] = ContextVar("scope")
-"""The request that this task has made, as the application sees it."""
+request_timeout = 60.0
+"""For how many seconds a request may last; the marker `request_timeout` changes it for one test."""
+DISCONNECT_TIMEOUT = 5
+"""For how many seconds the application may go on after a response was closed that is not complete."""
+
+_exchange: ContextVar["Exchange"] = ContextVar("exchange")
+
+
+class Exchange(httpx.AsyncByteStream):
+    """A request that the application serves in a task, and the body of its response, which can be read meanwhile."""
+
+    def __init__(self, name: str, on_complete: Callable[["Exchange"], None]) -> None:
+        self.name = name
+        self.scope: Scope = {}
+        self.statements: list[str] = []
+        self.answer = httpx.Response(500)
+        self.seconds = request_timeout
+        self._deadline = asyncio.get_running_loop().time() + self.seconds
+        self._on_complete: Callable[[Exchange], None] | None = on_complete
+        self._messages: asyncio.Queue[Message | None] = asyncio.Queue()
+        self._is_over = asyncio.Event()
+
+    def begin(self, served: Coroutine[Any, Any, httpx.Response]) -> None:
+        """Serve the request in a task."""
+        self._task = asyncio.create_task(self._record(served), name=self.name)
+        self._task.add_done_callback(lambda _: self._messages.put_nowait(None))
+
+    async def _record(self, served: Coroutine[Any, Any, httpx.Response]) -> httpx.Response:
+        _exchange.set(self)
+        with recording() as self.statements:
+            return await served
+
+    async def serve(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand the request to the application, and take what it sends."""
+        self.scope = scope
+        is_read = False
+
+        async def receive_or_disconnect() -> Message:
+            nonlocal is_read
+            if is_read:
+                await self._is_over.wait()
+                return {"type": "http.disconnect"}
+            message = await receive()
+            is_read = not message.get("more_body", False)
+            return message
+
+        async def send_noting(message: Message) -> None:
+            await send(message)
+            self._messages.put_nowait(message)
+            if message["type"] == "http.response.body" and not message.get("more_body", False):
+                self._is_over.set()
+
+        await app(scope, receive_or_disconnect, send_noting)
+
+    async def response(self) -> httpx.Response:
+        """Return the response as soon as it begins."""
+        message = await self._next()
+        if message is None:  # It failed before that.
+            failed = self._task.result()
+            return httpx.Response(failed.status_code, headers=failed.headers, stream=self)
+        return httpx.Response(message["status"], headers=message.get("headers", []), stream=self)
+
+    async def __aiter__(self) -> AsyncGenerator[bytes]:
+        """Yield the body, and return when the application is done with the request."""
+        while message := await self._next():
+            if self.scope["method"] != "HEAD":
+                yield message.get("body", b"")
+        self._task.result()
+        if on_complete := self._on_complete:
+            self._on_complete = None
+            on_complete(self)
+
+    async def aclose(self) -> None:
+        """Let the application know that nobody reads any more."""
+        self._is_over.set()
+        await asyncio.wait({self._task}, timeout=DISCONNECT_TIMEOUT)
+        self._task.cancel()
+        await asyncio.wait({self._task})
+
+    async def _next(self) -> Message | None:
+        limit = asyncio.timeout_at(self._deadline)
+        try:
+            async with limit:
+                return await self._messages.get()
+        except BaseException as error:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+            if isinstance(error, TimeoutError) and limit.expired():
+                raise AssertionError(
+                    f"{self.name} was not complete after {self.seconds:g} seconds: read an endless response with "
+                    "client.stream(), and mark a test that takes longer with @pytest.mark.request_timeout(seconds)"
+                ) from None
+            raise
 
 
 class Transport(httpx.ASGITransport):
-    """Hands a request to the application, and watches its queries and its answer."""
+    """Hands a request to the application, and watches its time, its queries and its answer."""
 
     def __init__(self, app: FastAPI, isolation: Isolation, most_repetitions: int) -> None:
         # An exception that the service answers with a 500 is logged there: the test sees what a client would see.
@@ -33,20 +128,29 @@ class Transport(httpx.ASGITransport):
         self._lock = asyncio.Lock()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Serve one request."""
+        """Serve one request. The response can be read before it is complete."""
         async with self._lock:
             await self._isolation.commit_pending()
-        name = f"{request.method} {request.url.path}"
-        with recording() as statements:
-            response = await super().handle_async_request(request)
-        refuse_repetition(name, statements, self._most_repetitions)
+        exchange = Exchange(f"{request.method} {request.url.path}", self._check)
+        exchange.begin(super().handle_async_request(request))
+        exchange.answer = await exchange.response()
+        return exchange.answer
+
+    def _check(self, exchange: Exchange) -> None:
+        refuse_repetition(exchange.name, exchange.statements, self._most_repetitions)
         for check in answer_checks:
-            check(name, self._app, _scope.get(), response)
-        return response
+            check(exchange.name, self._app, exchange.scope, exchange.answer)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        _scope.set(scope)
-        await self._app(scope, receive, send)
+        serving.set(True)
+        await _exchange.get().serve(self._app, scope, receive, send)
+
+
+def opened(router: APIRouter) -> APIRouter:
+    """Return a router of a test, after declaring that its routes need no credentials."""
+    for route in router.routes:
+        open_to_all(getattr(route, "endpoint", route))
+    return router
 
 
 @asynccontextmanager
@@ -60,20 +164,23 @@ async def running(app: FastAPI, sandbox: Sandbox | None = None) -> AsyncGenerato
 
     async def live() -> None:
         try:
-            async with app.router.lifespan_context(app):
-                ready.set_result(None)
-                await over.wait()
+            with lifespan_tasks():
+                async with app.router.lifespan_context(app):
+                    ready.set_result(None)
+                    await over.wait()
         except BaseException as error:
             if ready.done():
                 raise
             ready.set_exception(error)
 
     async with rolled_back(sandbox):
-        task = asyncio.create_task(live(), name="lifespan")
+        task = asyncio.create_task(live(), name=LIFESPAN)
         await ready
+    applications.append(app)
     try:
         yield app
     finally:
+        applications.remove(app)
         async with rolled_back(sandbox):
             over.set()
             await task

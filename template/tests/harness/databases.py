@@ -9,9 +9,11 @@ import hashlib
 import itertools
 import re
 import tomllib
+import traceback
 import zlib
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -19,10 +21,11 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import URL
 
-from tests.harness.server import PROJECT, connect_arguments
+from tests.harness.server import PROJECT, HarnessError, connect_arguments
 
 LONGEST_NAME = 63
 LONGEST_PREFIX = 36
+LONGEST_REASON = 500
 OURS = {"test": r"test_[0-9a-f]{8}_(main|gw[0-9]+)(_[0-9]+)?", "template": r"template_[0-9a-f]{12}"}
 """How the names of our databases go on, exactly: whatever else is on the server is not ours to remove."""
 MOST_SPENT = 32
@@ -55,6 +58,19 @@ def alembic_config(url: URL) -> Config:
     return config
 
 
+def describe_failure(error: BaseException) -> str:
+    """Say in a few lines which migration failed, where, and why."""
+    frames = traceback.extract_tb(error.__traceback__)
+    steps = [frame for frame in frames if Path(frame.filename).parent == PROJECT / "alembic" / "versions"]
+    where = f"{Path(steps[-1].filename).relative_to(PROJECT)}:{steps[-1].lineno}: {steps[-1].line}\n" if steps else ""
+    cause = getattr(error, "orig", None) or error
+    reason = str(cause).strip().splitlines() or [""]
+    return (
+        f"The migrations cannot be applied to an empty database, so no test can run.\n{where}"
+        f"{type(cause).__name__}: {reason[0][:LONGEST_REASON]}\nCorrect the migration, and run the tests again."
+    )
+
+
 class Databases:
     """The databases of one worker of one test run.
 
@@ -75,7 +91,11 @@ class Databases:
         self._one_at_a_time = asyncio.Lock()
 
     async def open(self) -> None:
-        """Connect, remove the leftovers of dead runs, make the template if there is none, and clone it once."""
+        """Connect, remove the leftovers of dead runs, make the template if there is none, and clone it once.
+
+        Raises:
+            HarnessError: a migration failed.
+        """
         self._lease = await self._connect(self.name)
         key = zlib.crc32(PREFIX.encode())
         await self._lease.execute("SELECT pg_advisory_lock($1)", key)
@@ -84,7 +104,8 @@ class Databases:
             if self.template not in await self._names("template"):
                 await self._build_template()
         finally:
-            await self._lease.execute("SELECT pg_advisory_unlock($1)", key)
+            if not self._lease.is_closed():
+                await self._lease.execute("SELECT pg_advisory_unlock($1)", key)
         # Copying files is faster than logging pages, but asks for a checkpoint, which takes long on a durable disk.
         durable = await self._lease.fetchval("SHOW fsync") == "on"
         self._strategy = "wal_log" if durable else "file_copy"
@@ -154,7 +175,12 @@ class Databases:
         await self.drop(partial)
         await self._lease.execute(f'CREATE DATABASE "{partial}" TEMPLATE template0')
         # In a thread, because Alembic's env.py runs an event loop of its own.
-        await asyncio.to_thread(command.upgrade, alembic_config(self.url(partial)), "head")
+        try:
+            await asyncio.to_thread(command.upgrade, alembic_config(self.url(partial)), "head")
+        except Exception as error:
+            await self.drop(partial)
+            await self._lease.close()
+            raise HarnessError(describe_failure(error)) from None
         # The first connection after the migrations writes PostgreSQL's cache of the catalogue to a file, which is
         # cloned with the rest; without it the first connection to every clone would write its own.
         await (await self._connect(self.name, partial)).close()

@@ -1,13 +1,22 @@
 """The application behind a real server and a real socket."""
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from app.core.server import Connection
+
+
+class Server(uvicorn.Server):
+    """Leaves signals to the tests: it could not give them back, as its end is in another run of the event loop."""
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """Capture none."""
+        yield
 
 
 @asynccontextmanager
@@ -23,7 +32,7 @@ async def serving(app: ASGIApp, keep_alive: int = 5) -> AsyncGenerator[str]:
         timeout_keep_alive=keep_alive,
         timeout_graceful_shutdown=5,
     )
-    server = uvicorn.Server(config)
+    server = Server(config)
     task = asyncio.create_task(server.serve(), name="uvicorn")
     while not server.started:
         await asyncio.sleep(0.005)

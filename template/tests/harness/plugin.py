@@ -2,12 +2,17 @@
 
 import gc
 import os
+from collections.abc import Generator
 from typing import Any
 
 import httpx
 import pytest
 
+from dev.example_settings import complaint
+from tests.harness.advice import add_advice, hints
 from tests.harness.databases import template_name
+from tests.harness.isolation import fail_for
+from tests.harness.leftovers import Watch
 from tests.harness.run import (
     EMBEDDED,
     FAILED,
@@ -24,6 +29,7 @@ from tests.harness.settings import forget_environment
 
 MARKERS = (
     "real_db: give the test a database of its own, with a real pool and real commits, instead of the sandbox",
+    "request_timeout(seconds): let each request of the test last longer than 60 seconds, or end it earlier",
     "repeats(times): let one request run the same query this often; more than 5 times is taken for N+1 otherwise",
     "ci_critical: what must work for the service to be of any use",
     "performance: measures ratios and counts; not run by default",
@@ -60,6 +66,15 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         embedded.stop()
 
 
+@pytest.fixture(autouse=True)
+def _nothing_left_behind() -> Generator[None]:
+    """Red if the test leaves something changed for all others. It is set up after what has a wider scope."""
+    hints.clear()
+    watch = Watch()
+    yield
+    fail_for([*watch.left_behind()])
+
+
 @pytest.fixture
 def writer(client: httpx.AsyncClient) -> httpx.AsyncClient:
     """A client that may change things. A file in `tests/fixtures/` can put another one in its place."""
@@ -87,6 +102,8 @@ def pytest_runtestloop(session: pytest.Session) -> None:
     if is_worker(session.config) or SERVER in stash or not any("databases" in fixtures_of(item) for item in items):
         return
     try:
+        if wrong := complaint():
+            raise HarnessError(f"The application cannot start with these settings:\n{wrong}")
         start_server(session.config)
     except HarnessError as error:
         session.shouldfail = str(error)
@@ -94,11 +111,30 @@ def pytest_runtestloop(session: pytest.Session) -> None:
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Any:
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
     """Remember that a test failed, for the fixture that sets its database aside."""
     report = yield
+    add_advice(report, " ".join(str(entry.path) for entry in call.excinfo.traceback) if call.excinfo else "")
     if report.failed and report.when == "call":
         item.stash[FAILED] = True
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Any:
+    """Give the requests of a test the time that its marker says."""
+    with pytest.MonkeyPatch.context() as patch:
+        if marker := item.get_closest_marker("request_timeout"):
+            patch.setattr("tests.harness.client.request_timeout", marker.args[0])
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Say what to do about a file that cannot be imported."""
+    report = yield
+    hints.clear()
+    add_advice(report, str(report.longrepr) if report.failed else "")
     return report
 
 

@@ -9,6 +9,8 @@ from typing import Any
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from tests.harness.text import listed, shortened
+
 _recorders: ContextVar[tuple[list[str], ...]] = ContextVar("recorders", default=())
 
 
@@ -39,8 +41,8 @@ def query_budget(most: int) -> Generator[list[str]]:
     with recording() as statements:
         yield statements
     if len(statements) > most:
-        listed = "\n".join(f"  {number}. {' '.join(sql.split())}" for number, sql in enumerate(statements, 1))
-        raise AssertionError(f"{len(statements)} queries, and the budget is {most}:\n{listed}")
+        lines = "\n".join(listed([f"  {number}. {sql}" for number, sql in enumerate(statements, 1)]))
+        raise AssertionError(f"{len(statements)} queries, and the budget is {most}:\n{lines}")
 
 
 def refuse_repetition(request: str, statements: list[str], most: int) -> None:
@@ -49,5 +51,5 @@ def refuse_repetition(request: str, statements: list[str], most: int) -> None:
     if times > most:
         raise AssertionError(
             f"N+1: {request} ran one query {times} times; if that is right, mark the test with "
-            f"@pytest.mark.repeats({times}):\n  {' '.join(statement.split())}"
+            f"@pytest.mark.repeats({times}):\n  {shortened(statement)}"
         )

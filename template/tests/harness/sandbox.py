@@ -22,18 +22,51 @@ import enum
 import itertools
 import re
 from collections.abc import Awaitable, Callable, Generator
+from contextlib import suppress
 from contextvars import ContextVar
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import asyncpg
 
+from tests.harness.session_state import EVERYTHING, Change, effects_of, effects_of_functions, quoted
+from tests.harness.tasks import belongs_to_lifespan
+from tests.harness.text import shortened
+
 ADVICE = "on a server of its own this works: mark the test with @pytest.mark.real_db"
-READ = re.compile(r"\s*(;|select|show|table|values|with)\b", re.IGNORECASE)
-WRITE = re.compile(r"\b(insert|update|delete|merge|nextval|setval|set_config|lock|into|call)\b", re.IGNORECASE)
+READ = re.compile(r"\s*(;|select|show|table|values|with|set\s+(?!constraints|transaction)|reset)\b", re.IGNORECASE)
+WRITE = re.compile(r"\b(insert|update|delete|merge|nextval|setval|lock|into|call)\b", re.IGNORECASE)
 
 CHECK_DEFERRED = "SAVEPOINT deferred;SET CONSTRAINTS ALL IMMEDIATE;ROLLBACK TO deferred;RELEASE deferred"
 """Runs the checks that a server puts off until COMMIT, and leaves the constraints as they were."""
+
+END_DEFERRING = """
+    SET CONSTRAINTS ALL IMMEDIATE;
+    DO $$ BEGIN EXECUTE coalesce(
+        (SELECT 'SET CONSTRAINTS ' || string_agg(format('%I.%I', nspname, conname), ', ') || ' DEFERRED'
+        FROM pg_constraint JOIN pg_namespace ON pg_namespace.oid = connamespace WHERE condeferred), 'SELECT 1');
+    END $$
+"""
+"""Runs what a server puts off until COMMIT, triggers included, and has the constraints as they are after it."""
+
+FIND_FUNCTIONS = """
+    SELECT proname, prosrc FROM pg_proc
+    WHERE pronamespace::regnamespace::text NOT IN ('pg_catalog', 'information_schema') AND prosrc ~* 'set'
+"""
+
+READ_SETTING = "SELECT current_setting($1, true)"
+
+TEMPORARY_TABLES = """
+    SELECT 'the temporary table ' || relname AS what FROM pg_class
+    WHERE relnamespace = pg_my_temp_schema() AND relkind = 'r'
+"""
+
+PREPARED_AND_LOCKED = """
+    SELECT 'the prepared statement ' || name AS what, name
+    FROM pg_prepared_statements WHERE from_sql AND name <> 'inspection'
+    UNION ALL
+    SELECT 'a session''s advisory lock', NULL FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()
+"""
 
 MAY_DEFER = """
     SELECT EXISTS (SELECT FROM pg_constraint WHERE condeferrable) OR EXISTS (SELECT FROM pg_trigger WHERE tgdeferrable)
@@ -53,6 +86,9 @@ VACUUM_EVERY = 500
 """After so many tests their rows, rolled back but still in the tables, begin to slow down the next ones."""
 
 Work = Callable[..., Awaitable[Any]]
+
+serving: ContextVar[bool] = ContextVar("serving", default=False)
+"""Whether the application serves a request here: what it leaves in a connection, the next request finds."""
 
 _begun_here: ContextVar[tuple[int, ...]] = ContextVar("begun_here", default=())
 """The numbers of the transactions that this task, or a task it descends from, has begun."""
@@ -98,6 +134,12 @@ class VirtualTransaction:
         self.has_written = False
         self.is_busy = False
         self.holds_commits_of_others = False
+        self.local: dict[str, str] = {}
+        """What it has set for itself alone."""
+        self.on_commit: dict[str, None] = {}
+        """SQL that does what a real COMMIT does."""
+        self.before: tuple[dict[str, str], dict[str, str]] = ({}, {})
+        """What was set when it began: on the real connection, and for its own session."""
 
     async def start(self) -> None:
         """Begin."""
@@ -131,11 +173,14 @@ class VirtualCursor:
     async def _open(self) -> "VirtualCursor":
         if self._connection.transaction_in_progress is None:
             raise asyncpg.NoActiveSQLTransactionError("a cursor needs a transaction")
+        self._transaction = self._connection.transaction_in_progress
         self._cursor = await self._connection.run("DECLARE CURSOR", lambda: self._factory)
         return self
 
     async def fetch(self, number: int) -> list[Any]:
         """Return the next rows."""
+        if self._connection.transaction_in_progress is not self._transaction:
+            raise asyncpg.InvalidCursorNameError("the transaction of this cursor is over")
         rows: list[Any] = await self._connection.run("FETCH", self._cursor.fetch, number)
         return rows
 
@@ -167,6 +212,12 @@ class VirtualConnection:
         self._real = sandbox.real
         self._closed = False
         self.transaction_in_progress: VirtualTransaction | None = None
+        self.on_commits: dict[str, None] = {}
+        """SQL that does what each real COMMIT does here."""
+        self.settings: dict[str, str] = {}
+        """What was set for its whole session."""
+        self.first_settings: dict[str, str] | None = None
+        """Those that it was made with, once it is in use."""
 
     def transaction(self, **_characteristics: object) -> VirtualTransaction:
         """Make a transaction. Its isolation level is accepted and has no effect."""
@@ -195,6 +246,7 @@ class VirtualConnection:
         if self.transaction_in_progress is None:
             return VirtualStatement(self, await self.run(";", self._real.prepare, sql, **options))
         async with self._sandbox.mutex:
+            await self._sandbox.apply_settings(self.transaction_in_progress)
             return VirtualStatement(self, await self._real.prepare(sql, **options))
 
     async def execute(self, sql: str, *arguments: object, **options: Any) -> Any:
@@ -232,6 +284,11 @@ class VirtualConnection:
         """Say whether this connection, or the real one, is gone."""
         return self._closed or self._real is not self._sandbox.real or self._real.is_closed()
 
+    def use(self) -> None:
+        """Note that it is in use from now on: what is set later is not a part of how connections are made."""
+        if self.first_settings is None:
+            self.first_settings = dict(self.settings)
+
     async def close(self, **_options: object) -> None:
         """Close this connection: what it has not committed is rolled back."""
         was_closed, self._closed = self._closed, True
@@ -263,6 +320,7 @@ class Frame:
         if self.is_outermost:
             self.begin, self.end = "BEGIN", f"ROLLBACK;SELECT pg_advisory_unlock_all();{INSPECT}"
         self.has_begun = False
+        self.applied: dict[str, str] = {}
 
 
 class Sandbox:
@@ -281,11 +339,18 @@ class Sandbox:
         self._stack: list[VirtualTransaction] = []
         self._queue: list[Waiting] = []
         self._moved = asyncio.Event()
+        self.waiting_of_lifespan = 0
+        """How many tasks of the lifespan wait for a test that they can work in."""
         self._faults: list[str] = []
         self._doubt: str | None = None
         self._debt = ""
         self._may_defer = False
         self._rolled_back = 0
+        self._baseline: dict[str, str | None] = {}
+        self._applied: dict[str, str] = {}
+        self._functions: dict[str, tuple[Change, ...]] = {}
+        self._changed: dict[VirtualConnection, bool] = {}
+        self._may_last = self._blamed = False
         self.is_spoilt = False
         """Whether the database is no longer what it was: it has to be made anew."""
 
@@ -300,6 +365,9 @@ class Sandbox:
                 arguments["server_settings"] = arguments.get("server_settings", {}) | never
                 self.real = await asyncpg.connect(**arguments | {"database": self.database})
                 self.codecs.clear()
+                self._baseline.clear()
+                self._applied.clear()
+                await self._find_functions()
                 self._may_defer = await self.real.fetchval(MAY_DEFER)
                 await self._prepare_inspection()
         return VirtualConnection(self)
@@ -315,14 +383,21 @@ class Sandbox:
     def open_frame(self) -> None:
         """Begin what the matching `close_frame` rolls back. Nothing is sent before it is needed."""
         self._frames.append(Frame(len(self._frames)))
+        self._moved.set()
 
     async def close_frame(self) -> list[str]:
         """Roll back everything since the matching `open_frame`, and return what went wrong meanwhile."""
+        await self._let_lifespan_finish()
         frame = self._frames.pop()
         faults = self.take_faults()
-        faults += [f"a session was left open: {transaction} is not over" for transaction in self._stack]
+        faults += [
+            f"a session was left open: {transaction} is not over"
+            for transaction in self._stack
+            if not belongs_to_lifespan(transaction.task)
+        ]
         self._forget_transactions()
         self._doubt = None
+        faults += self._forget_settings()
         if self.real is None:
             return faults
         if self.real.is_closed():
@@ -330,10 +405,21 @@ class Sandbox:
         if frame.has_begun and not self.real.is_in_transaction():
             self.is_spoilt = True
             return [*faults, f"raw SQL ended the sandbox's transaction; {ADVICE}"]
-        if self.real.is_in_transaction() and not await self._roll_back(frame):
-            self.is_spoilt = True
-            faults.append("rows were stored that outlive the test")
+        if self.real.is_in_transaction():
+            faults += await self._remains(frame)
+            if not await self._roll_back(frame):
+                self.is_spoilt = True
+                faults.append("rows were stored that outlive the test")
+        if frame.has_begun:
+            self._applied = frame.applied
         return faults
+
+    async def _let_lifespan_finish(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.patience):
+                while any(belongs_to_lifespan(transaction.task) for transaction in self._stack):
+                    self._moved.clear()
+                    await self._moved.wait()
 
     def take_faults(self) -> list[str]:
         """Return the faults noted so far, and forget them."""
@@ -352,6 +438,7 @@ class Sandbox:
                 except asyncpg.InFailedSQLTransactionError:  # COMMIT would roll everything back.
                     await self._send(f"ROLLBACK TO {transaction.savepoint}")
             await self._send("COMMIT")
+            self._applied.clear()
         self._forget_transactions()
         for frame in self._frames:
             frame.has_begun = False
@@ -366,8 +453,12 @@ class Sandbox:
             SandboxError: its turn did not come in time.
         """
         self.check_loop()
+        await self._wait_for_a_test()
         if not self._frames:
-            raise self._report("the database was used outside of a test: use a fixture that a test asks for")
+            raise self._report(
+                "the database was used outside of a test, as a fixture of the scope session, package or class does: "
+                "seed with `module_session` in a fixture of the scope module, or with `db_session` in one of a test"
+            )
         if self._doubt:  # Something goes on after the doubtful rollback, so it matters.
             self._report(self._doubt)
             self._doubt = None
@@ -382,6 +473,8 @@ class Sandbox:
             raise
         for frame in waiting:
             frame.has_begun = True
+            frame.applied = dict(self._applied)
+        transaction.before = dict(self._applied), dict(transaction.connection.settings)
         transaction.state = State.OPEN
 
     async def commit(self, transaction: VirtualTransaction) -> None:
@@ -394,9 +487,8 @@ class Sandbox:
         if self._stack[-1] is not transaction:
             transaction.state = State.COMMITTED_BELOW
             return
-        checks = f"{CHECK_DEFERRED};" if transaction.has_written and self._may_defer else ""
         try:
-            await self._send(checks + f"RELEASE {transaction.savepoint}")
+            await self._release(transaction)
         except asyncpg.PostgresError:
             await self.rollback(transaction)
             raise
@@ -420,6 +512,7 @@ class Sandbox:
         try:
             await self._send(f"ROLLBACK TO {transaction.savepoint};RELEASE {transaction.savepoint}")
         finally:
+            self._restore_settings(transaction)
             self._end(transaction, committed=False)
         await self._settle()
 
@@ -443,7 +536,33 @@ class Sandbox:
         transaction.is_busy = True  # So that nobody lifts it before the statement is through.
         try:
             async with self.mutex:
-                return await work(*arguments, **options)
+                await self.apply_settings(transaction)
+                effects = effects_of(sql)
+                if effects is None and not self._functions:
+                    return await work(*arguments, **options)
+                parameters = arguments[1:] if arguments[:1] == (sql,) else arguments
+                changes = [change.resolved(parameters) for change in effects.changes] if effects else []
+                for function, its_changes in self._functions.items():
+                    if f"{function}(" in sql:
+                        changes += [change.resolved(()) for change in its_changes]
+                if any(name is None for name, _ in changes):
+                    self._report(f"the sandbox cannot tell which setting this changes: {shortened(sql)}; {ADVICE}")
+                if effects:
+                    if effects.refused:
+                        raise self._report(f"{effects.refused} has no effect before a real COMMIT; {ADVICE}")
+                    transaction.on_commit |= dict.fromkeys(effects.on_commit)
+                    if effects.on_commits:
+                        transaction.connection.on_commits |= dict.fromkeys(effects.on_commits)
+                        self._changed.setdefault(transaction.connection, False)
+                    if effects.lasts:
+                        self._may_last = True
+                        self._blamed = self._blamed or serving.get()
+                result = await self._change_settings(transaction, changes, partial(work, *arguments, **options))
+                if effects and effects.defines:
+                    await self._find_functions()
+                return result
+        except (asyncpg.ActiveSQLTransactionError, asyncpg.InvalidTransactionTerminationError) as error:
+            raise self._report(f"{error}; {ADVICE}") from error
         finally:
             transaction.is_busy = False
 
@@ -465,9 +584,98 @@ class Sandbox:
         """Roll a transaction back before whatever is sent next."""
         if transaction in self._stack:
             self._debt += f"ROLLBACK TO {transaction.savepoint};RELEASE {transaction.savepoint};"
+            self._restore_settings(transaction)
             self._leave(transaction, State.DONE)
 
+    # ------------------------------------------------------------------ what transactions and sessions set
+
+    async def apply_settings(self, transaction: VirtualTransaction) -> None:
+        """Have the real connection's settings be those of this transaction and its session."""
+        wanted = transaction.connection.settings
+        if transaction.local:
+            wanted = wanted | transaction.local
+        if wanted == self._applied:
+            return
+        values = {name: self._baseline[name] or "" for name in self._applied if name not in wanted} | wanted
+        calls = [f"pg_catalog.set_config({quoted(name)}, {quoted(value)}, true)" for name, value in values.items()]
+        await self.real.execute(f"SELECT {', '.join(calls)}")
+        self._applied = dict(wanted)
+
+    async def _change_settings(
+        self, transaction: VirtualTransaction, changes: list[tuple[str | None, bool]], work: Work
+    ) -> Any:
+        """Do the work of a statement that changes settings, and note whose they are."""
+        session, local = transaction.connection.settings, transaction.local
+        is_local = {name: only_here for name, only_here in changes if name is not None}
+        if EVERYTHING in is_local:
+            is_local = {name: name in local for name in (*session, *local)}
+        for name in is_local.keys() - self._baseline.keys():
+            self._baseline[name] = await self.real.fetchval(READ_SETTING, name)
+        result = await work()
+        for name, only_here in is_local.items():
+            value: str = await self.real.fetchval(READ_SETTING, name) or ""
+            for values in (local,) if only_here else (session, self._applied):
+                values[name] = value
+            if not only_here:
+                local.pop(name, None)
+                if value == (self._baseline[name] or ""):
+                    del session[name]
+                if transaction.connection.first_settings is not None:
+                    self._changed[transaction.connection] = serving.get()
+            self._applied[name] = value
+        return result
+
+    def _restore_settings(self, transaction: VirtualTransaction) -> None:
+        """Note what a rollback does to settings."""
+        self._applied, transaction.connection.settings = map(dict, transaction.before)
+
+    def _forget_settings(self) -> list[str]:
+        """Have the sessions be as they were made, and return what was set for longer than a transaction."""
+        faults: list[str] = []
+        for connection, by_request in self._changed.items():
+            first = connection.first_settings or {}
+            faults += [
+                f"a connection went back to the pool with {name} set, for any request that is next: use SET LOCAL, "
+                f"set_config(..., true) or RESET; {ADVICE}"
+                for name in sorted(connection.settings.keys() - first.keys())
+                if by_request
+            ]
+            connection.settings = dict(first)
+            connection.on_commits.clear()
+        self._changed.clear()
+        return faults
+
+    async def _remains(self, frame: Frame) -> list[str]:
+        """Return what no transaction ends and no session has ended, if there may be something of that kind."""
+        if not self._may_last:
+            return []
+        blamed, found = self._blamed, list[str]()
+        with suppress(asyncpg.InFailedSQLTransactionError):
+            found += [row["what"] for row in await self.real.fetch(TEMPORARY_TABLES)]
+        if frame.is_outermost:
+            await self._send("ROLLBACK")
+            for row in await self.real.fetch(PREPARED_AND_LOCKED):
+                found.append(row["what"])
+                if row["name"]:
+                    await self._send(f'DEALLOCATE "{row["name"]}"')
+            self._may_last = self._blamed = False
+        advice = "was left by a request in its connection, which the pool gives to the next"
+        return [f"{what} {advice}" for what in found if blamed]
+
     # ------------------------------------------------------------------ the stack
+
+    async def _wait_for_a_test(self) -> None:
+        """Have a task of the lifespan wait, for any time, until there is a test and nothing else is open in it."""
+        if not belongs_to_lifespan(asyncio.current_task()):
+            return
+        ancestors = _begun_here.get()
+        self.waiting_of_lifespan += 1
+        try:
+            while not self._frames or (self._stack and self._stack[-1].number not in ancestors):
+                self._moved.clear()
+                await self._moved.wait()
+        finally:
+            self.waiting_of_lifespan -= 1
 
     async def _take_turn(self, transaction: VirtualTransaction) -> None:
         transaction.task = asyncio.current_task()
@@ -527,8 +735,15 @@ class Sandbox:
         """Finish the commits that had to wait for a transaction above them."""
         while self._stack and self._stack[-1].state is State.COMMITTED_BELOW:
             waiting = self._stack[-1]
-            await self._send(f"RELEASE {waiting.savepoint}")
+            await self._release(waiting)
             self._end(waiting, committed=True)
+
+    async def _release(self, transaction: VirtualTransaction) -> None:
+        """Release a transaction's savepoint, after all that a real COMMIT does first."""
+        steps = [*transaction.on_commit, *transaction.connection.on_commits, f"RELEASE {transaction.savepoint}"]
+        if transaction.has_written and self._may_defer:
+            steps.insert(0, CHECK_DEFERRED if len(self._stack) > 1 else END_DEFERRING)
+        await self._send(";".join(steps))
 
     async def _lift_what_covers(self, transaction: VirtualTransaction) -> None:
         while self._stack[-1] is not transaction:
@@ -547,6 +762,7 @@ class Sandbox:
             transaction.state = State.LOST
         self._stack.clear()
         self._debt = ""
+        self._moved.set()
 
     # ------------------------------------------------------------------ the real connection
 
@@ -570,6 +786,10 @@ class Sandbox:
             return await self._send(frame.end) == "SELECT 0"
         except asyncpg.PostgresError:  # The transaction is over, but a table that was there is not.
             return False
+
+    async def _find_functions(self) -> None:
+        """Learn which functions change settings."""
+        self._functions = effects_of_functions(dict(await self.real.fetch(FIND_FUNCTIONS)))
 
     async def _prepare_inspection(self) -> None:
         """Prepare a statement that returns a row for each table that is no longer what it is now, or has come since.
@@ -596,6 +816,6 @@ class Sandbox:
         """
         if asyncio.get_running_loop() is not self._loop:
             raise self._report(
-                "the database was used from a second event loop: keep both asyncio_default_*_loop_scope settings "
-                "at `session`, give no loop_scope to a test, and use the `client` fixture instead of TestClient"
+                "the database was used from a second event loop, as TestClient and a loop_scope of a test do: use the "
+                "fixture `client`, and keep both asyncio_default_*_loop_scope settings in pytest.ini at `session`"
             )

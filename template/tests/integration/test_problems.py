@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
@@ -10,7 +11,7 @@ import pytest
 from fastapi import APIRouter, FastAPI, HTTPException, Request
 from pydantic import BaseModel
 from sqlalchemy import select, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, StatementError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.orm.exc import StaleDataError
 
@@ -20,7 +21,7 @@ from app.core.deps import Session
 from app.core.errors import ConflictError, InvalidInputError, NotFoundError
 from app.core.middleware import allow_body
 from app.main import create_app
-from tests.harness.client import running
+from tests.harness.client import opened, running
 from tests.harness.databases import Databases
 from tests.harness.isolation import Isolation
 
@@ -39,10 +40,23 @@ def database_error(error: type[asyncpg.PostgresError]) -> DBAPIError:
 ERRORS: dict[str, Exception] = {
     "not-found": NotFoundError("There is no such thing."),
     "odd-status": HTTPException(499, {"reason": "not a string"}),
+    "list": HTTPException(400, [{"when": datetime(2026, 1, 1, tzinfo=UTC), "how-much": float("nan")}]),
+    "surrogate": NotFoundError("There is no \ud800."),
     "conflict": ConflictError("Somebody else has it."),
     "invalid": InvalidInputError("It makes no sense."),
     "unique": database_error(asyncpg.UniqueViolationError),
     "foreign-key": database_error(asyncpg.ForeignKeyViolationError),
+    "restrict": database_error(asyncpg.RestrictViolationError),
+    "exclusion": database_error(asyncpg.ExclusionViolationError),
+    "check": database_error(asyncpg.CheckViolationError),
+    "trigger": database_error(asyncpg.RaiseError),
+    "out-of-range": database_error(asyncpg.NumericValueOutOfRangeError),
+    "not-encodable": database_error(asyncpg.DataError),
+    "not-in-the-enum": StatementError(SECRET, "SELECT 1", {}, LookupError(SECRET)),
+    "too-long-for-the-index": database_error(asyncpg.ProgramLimitExceededError),
+    "by-the-driver": asyncpg.UniqueViolationError(SECRET),
+    "log-in": database_error(asyncpg.InvalidPasswordError),
+    "standby": database_error(asyncpg.ReadOnlySQLTransactionError),
     "serialization": database_error(asyncpg.SerializationError),
     "deadlock": database_error(asyncpg.DeadlockDetectedError),
     "lock-timeout": database_error(asyncpg.LockNotAvailableError),
@@ -88,6 +102,11 @@ async def query(session: Session) -> int | None:
     return await session.scalar(select(1))
 
 
+@router.get("/bad-value")
+async def read_a_bad_value(session: Session) -> int | None:
+    return await session.scalar(text("SELECT 'x'::int"))
+
+
 @router.post("/commit-fails", status_code=201)
 async def fail_to_commit(session: Session) -> None:
     await session.execute(text("CREATE TEMP TABLE late (n int UNIQUE DEFERRABLE INITIALLY DEFERRED) ON COMMIT DROP"))
@@ -97,7 +116,7 @@ async def fail_to_commit(session: Session) -> None:
 @pytest.fixture(scope="module")
 async def app(settings: Settings, test_engine: AsyncEngine) -> AsyncGenerator[FastAPI]:
     app = create_app(settings.model_copy(update={"max_request_bytes": 100, "request_body_timeout": 0.2}), test_engine)
-    app.include_router(router)
+    app.include_router(opened(router))
     async with running(app):
         yield app
 
@@ -121,10 +140,23 @@ def assert_problem(response: httpx.Response, status: int) -> dict[str, Any]:
     [
         ("not-found", 404),
         ("odd-status", 499),
+        ("list", 400),
+        ("surrogate", 404),
         ("conflict", 409),
         ("invalid", 422),
         ("unique", 409),
         ("foreign-key", 409),
+        ("restrict", 409),
+        ("exclusion", 409),
+        ("check", 409),
+        ("trigger", 409),
+        ("out-of-range", 422),
+        ("not-encodable", 422),
+        ("not-in-the-enum", 422),
+        ("too-long-for-the-index", 422),
+        ("by-the-driver", 409),
+        ("log-in", 503),
+        ("standby", 503),
         ("serialization", 503),
         ("deadlock", 503),
         ("lock-timeout", 503),
@@ -144,6 +176,17 @@ async def test_an_error_becomes_a_problem(client: httpx.AsyncClient, name: str, 
     assert ("retry-after" in response.headers) == (status == 503)
 
 
+async def test_a_detail_that_is_an_object_extends_the_document(client: httpx.AsyncClient) -> None:
+    problem = assert_problem(await client.get("/problems/raise/odd-status"), 499)
+
+    assert problem["detail"] == "Error"
+    assert problem["reason"] == "not a string"
+
+
+async def test_without_input_a_value_that_cannot_be_stored_is_a_bug(client: httpx.AsyncClient) -> None:
+    assert_problem(await client.get("/problems/bad-value"), 500)
+
+
 async def test_an_unknown_path(client: httpx.AsyncClient) -> None:
     assert_problem(await client.get("/problems/nowhere"), 404)
 
@@ -155,14 +198,14 @@ async def test_a_method_that_is_not_allowed(client: httpx.AsyncClient) -> None:
     assert response.headers["allow"] == "POST"
 
 
-@pytest.mark.parametrize("method", ["DELETE", "HEAD", "OPTIONS", "TRACE", "QUERY"])
+@pytest.mark.parametrize("method", ["DELETE", "OPTIONS", "TRACE", "QUERY"])
 async def test_all_methods_of_a_resource_are_named_to_whoever_tries_another(
     client: httpx.AsyncClient, method: str
 ) -> None:
     response = await client.request(method, "/problems/things")
 
     assert response.status_code == 405
-    assert response.headers["allow"] == "GET, POST"
+    assert response.headers["allow"] == "GET, HEAD, POST"
 
 
 @pytest.mark.parametrize(
@@ -272,7 +315,7 @@ async def test_a_500_over_a_socket(live_client: httpx.AsyncClient) -> None:
 async def test_a_database_that_is_away(path: str) -> None:
     settings = Settings(environment="test", database_url="postgresql+asyncpg://nobody@127.0.0.1:1/none")
     app = create_app(settings)
-    app.include_router(router)
+    app.include_router(opened(router))
 
     async with running(app):
         transport = httpx.ASGITransport(app=app)
@@ -291,7 +334,7 @@ async def test_a_pool_that_is_exhausted(isolation: Isolation, databases: Databas
     settings = Settings(environment="test", database_url=url, db_pool_size=1, db_max_overflow=0, db_pool_timeout=0.1)
     engine = create_engine(settings)
     app = create_app(settings, engine)
-    app.include_router(router)
+    app.include_router(opened(router))
 
     async with running(app), engine.connect() as held:
         await held.execute(text("SELECT 1"))

@@ -1,16 +1,21 @@
 """A session that only reads: each query is on its own, and nothing is stored."""
 
 from contextlib import AbstractContextManager
+from inspect import isroutine
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import Executable, delete, func, insert, select, text, update
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.orm import Session
 from sqlalchemy.pool import AsyncAdaptedQueuePool
+from sqlalchemy.schema import CreateTable
 
-from app.core.db import get_read_db
+from app.core.db import READING_METHODS, QueryOnly, get_read_db
 from tests.harness.isolation import Isolation
 from tests.integration.harness.notes import Note, NoteBase
+
+METHODS = {name for name in dir(Session) if not name.startswith("_") and isroutine(getattr(Session, name))}
 
 
 @pytest.fixture
@@ -54,6 +59,9 @@ async def test_each_query_gives_its_connection_back(isolation: Isolation, test_e
 async def test_it_knows_all_ways_to_read(found: Note) -> None:
     session = await get_read_db()
 
+    assert await session.run_sync(lambda sync: sync.query(Note.line).one()) == ("found",)
+    assert await session.run_sync(lambda sync: sync.scalars(select(Note.line)).one()) == "found"
+    await session.refresh(await session.get_one(Note, found.id))
     assert (await session.get_one(Note, found.id)).line == "found"
     assert (await session.scalars(select(Note.line))).all() == ["found"]
     assert (await session.execute(select(Note))).scalar_one().line == "found"
@@ -80,9 +88,60 @@ async def test_it_stores_nothing(found: Note) -> None:
         await session.delete(await session.get_one(Note, found.id))
 
 
-async def test_it_says_so_before_a_change_is_lost(found: Note) -> None:
+@pytest.mark.parametrize("method", sorted(METHODS - READING_METHODS))
+def test_each_method_that_is_not_known_to_read_is_refused(method: str) -> None:
+    with refusing():
+        getattr(QueryOnly(), method)()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        insert(Note).values(line="lost"),
+        update(Note).values(line="lost").returning(Note.id),
+        delete(Note),
+        select(insert(Note).values(line="lost").returning(Note.id).cte()),
+        select(Note).with_for_update(),
+        select(Note).from_statement(text("/* SELECT */ UPDATE harness_notes SET line = 'lost' RETURNING *")),
+        text("WITH gone AS MATERIALIZED ( DELETE FROM harness_notes RETURNING 1) SELECT * FROM gone"),
+        text("SELECT * INTO other FROM harness_notes"),
+        text("SET statement_timeout = 0"),
+        text("TRUNCATE harness_notes"),
+        text("CALL something()"),
+        CreateTable(Note.__table__, if_not_exists=True),
+    ],
+    ids=str,
+)
+async def test_it_runs_only_statements_that_read(found: Note, statement: Executable) -> None:
     session = await get_read_db()
-    (await session.get_one(Note, found.id)).line = "lost"
 
     with refusing():
-        await session.commit()
+        await session.execute(statement)
+    with refusing():
+        await session.run_sync(lambda sync: sync.scalars(statement).all())
+
+    assert (await session.scalars(select(Note.line))).all() == ["found"]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT 'INSERT INTO' AS \"for update\" -- INTO",
+        "(SELECT 1) UNION (SELECT 2)",
+        "VALUES (1)",
+        "WITH numbers AS (SELECT 1) SELECT * FROM numbers",
+        "SHOW server_version",
+    ],
+)
+async def test_it_takes_words_for_what_they_are(found: Note, sql: str) -> None:
+    assert (await (await get_read_db()).execute(text(sql))).all()
+
+
+async def test_it_says_so_before_a_change_is_lost(found: Note) -> None:
+    session = await get_read_db()
+    note = await session.get_one(Note, found.id)
+
+    with refusing():
+        note.line = "lost"
+
+    assert not session.in_transaction()

@@ -13,7 +13,11 @@ from tests.harness.server import PROJECT
 PYPROJECT = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
 SERVICE = PYPROJECT["project"]["dependencies"]
 DEVELOPMENT = PYPROJECT["dependency-groups"]["dev"]
-BELONGS_TO = {"fastapi": {"pydantic", "starlette"}, "pydantic-settings": {"dotenv"}}
+BELONGS_TO = {
+    "fastapi": {"pydantic", "pydantic_core", "starlette"},
+    "pydantic-settings": {"dotenv"},
+    "uvicorn": {"httptools"},
+}
 """Packages, and the modules of others that they are made for."""
 
 

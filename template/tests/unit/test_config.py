@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from app.core.config import Section, Settings, explain
 from app.core.discovery import sections
+from dev.example_settings import variables_of
 from tests.harness.server import PROJECT
 from tests.harness.settings import documented
 
@@ -120,7 +121,7 @@ def test_a_feature_may_have_a_section_of_its_own(monkeypatch: pytest.MonkeyPatch
 
 
 def test_every_setting_is_documented() -> None:
-    known = {field.upper() for section in [Settings, *sections()] for field in section.model_fields}
+    known = {variable for section in [Settings, *sections()] for variable in variables_of(section)}
 
     assert known - {*documented(), *documented(".env.example")} == set()
 

@@ -11,9 +11,10 @@ def violation(error: type[asyncpg.PostgresError]) -> IntegrityError:
     return IntegrityError("INSERT", {}, error("for the test"))
 
 
-def test_a_value_that_is_taken_is_said_in_the_services_own_words() -> None:
+@pytest.mark.parametrize("error", [asyncpg.UniqueViolationError, asyncpg.ExclusionViolationError])
+def test_a_value_that_is_taken_is_said_in_the_services_own_words(error: type[asyncpg.PostgresError]) -> None:
     with pytest.raises(ConflictError, match="It is taken"), unique_violation_as(ConflictError("It is taken")):
-        raise violation(asyncpg.UniqueViolationError)
+        raise violation(error)
 
 
 def test_any_other_violation_is_left_as_it_is() -> None:

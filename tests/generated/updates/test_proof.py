@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from tests.answers import EVERYTHING, Answers
+from tests.generated.changes import heads
 from tests.generated.test_checks import assert_green
 from tests.generated.updates.conftest import MakeProject, Update
 from tests.generated.updates.editing import EDITS
@@ -88,6 +89,24 @@ def test_an_update_of_an_unedited_project_makes_a_fresh_render_of_it(
     update(project, release)
 
     project.assert_nothing_lost(fresh_render)
+
+
+@pytest.mark.parametrize("release", [release for release in RELEASES if release in ("0.2.0", "0.3.0")])
+def test_a_migration_that_came_later_arrives_once(release: str, make_project: MakeProject, update: Update) -> None:
+    late = "0004_file_owners.py"
+    project = make_project(release, example=False, auth="api_key", object_storage=True)
+    update(project, release)
+    (arrived,) = project.path.glob(f"alembic/versions/{late}")
+    assert heads(project.path) == ["0004_file_owners"]
+
+    # Its owner squashes the migrations, and updates again.
+    for migration in project.path.glob("alembic/versions/*.py"):
+        migration.unlink()
+    commit(project.path, "Squash")
+    update(project, release)
+
+    assert not arrived.exists()
+    assert git(project.path, "status", "--porcelain") == ""
 
 
 ROUTER, MIGRATION = "app/health/router.py", "alembic/versions/0001_projects_and_tasks.py"

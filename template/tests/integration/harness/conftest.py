@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.core.config import Settings
 from app.main import create_app
-from tests.harness.client import running
+from tests.harness.client import opened, running
 from tests.harness.isolation import Isolation
 from tests.integration.harness.notes import NoteBase, gate, router
 
@@ -16,7 +16,7 @@ from tests.integration.harness.notes import NoteBase, gate, router
 @pytest.fixture(scope="package")
 async def app(settings: Settings, test_engine: AsyncEngine, isolated: Isolation) -> AsyncGenerator[FastAPI]:
     app = create_app(settings, test_engine)
-    app.include_router(router)
+    app.include_router(opened(router))
     async with running(app, isolated.sandbox):
         yield app
 

@@ -1,0 +1,68 @@
+"""Security events: who did what, from where, and with which result, on the logger `app.security`.
+
+No event has a password, a token, a key, or the name that an unknown account was asked for: people type their password
+into the wrong field. `docs/authentication.md` lists the events.
+"""
+
+import logging
+from contextvars import ContextVar
+from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address
+
+from sqlalchemy import event as events
+from sqlalchemy.ext.asyncio import AsyncSession
+
+log = logging.getLogger("app.security")
+
+IPV6_NETWORK_BITS = 64
+"""One subscriber has at least a /64, and with it any number of addresses (RFC 6177)."""
+
+
+@dataclass
+class Caller:
+    """Who sends a request: the address, and as soon as it is known the account or the API key."""
+
+    address: str = ""
+    identity: str | None = None
+
+    @property
+    def network(self) -> str:
+        """The address, or the /64 of one of IPv6: what limits count by. Empty if it is no IP address."""
+        try:
+            address = ip_address(self.address)
+        except ValueError:
+            return ""
+        if not isinstance(address, IPv6Address):
+            return str(address)
+        return str(address.ipv4_mapped or IPv6Address(int(address) >> IPV6_NETWORK_BITS << IPV6_NETWORK_BITS))
+
+
+caller: ContextVar[Caller | None] = ContextVar("caller", default=None)
+"""Who sends the request being served; None outside of one."""
+
+
+def current_caller() -> Caller:
+    """Return who sends the request being served; outside of one, an unknown caller."""
+    return caller.get() or Caller()
+
+
+def record(event: str, result: str, **details: str | None) -> None:
+    """Log an event: `result` is "ok", or says in one word why not. Details become fields of the JSON object.
+
+    `by` and `client` name the caller, unless they are given.
+    """
+    known = current_caller()
+    fields = {"event": event, "result": result, "by": known.identity, "client": known.address or None} | details
+    said = " ".join(f"{name}={value!r}" for name, value in fields.items() if value is not None)
+    log.log(logging.INFO if result == "ok" else logging.WARNING, "%s", said, extra=fields)
+
+
+def record_commit(session: AsyncSession, event: str, **details: str | None) -> None:
+    """Log that something was done, as soon as the session has committed it."""
+    who = current_caller()
+    details = {"by": who.identity, "client": who.address or None} | details
+
+    def write(_session: object) -> None:
+        record(event, "ok", **details)
+
+    events.listen(session.sync_session, "after_commit", write, once=True)

@@ -1,0 +1,1 @@
+../../../access_jwt/tests/integration/test_route_kinds.py

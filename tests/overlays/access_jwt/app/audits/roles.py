@@ -1,0 +1,3 @@
+"""Roles of the audits."""
+
+ROLES = {"auditor": ("reader", "files:read")}

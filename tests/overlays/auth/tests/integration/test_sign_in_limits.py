@@ -1,0 +1,269 @@
+"""Guessing is slowed down, and those who do not guess are let through."""
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+import httpx
+import pytest
+import time_machine
+from argon2 import PasswordHasher
+from fastapi import FastAPI
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.auth import attempts, passwords
+from app.auth.errors import TooBusyError
+from app.auth.models import Attempts, User
+from app.core.security import Caller
+from tests.fixtures.auth import PASSWORD, MakeUser
+from tests.integration.test_auth import ME, try_password
+
+From = Callable[[str], httpx.AsyncClient]
+
+
+@pytest.fixture
+async def from_address(app: FastAPI, client: httpx.AsyncClient, db_session: AsyncSession) -> From:
+    """A function that returns a client with an address."""
+    await client.get("/health")  # Which commits what the test has made.
+
+    def make(address: str) -> httpx.AsyncClient:
+        transport = httpx.ASGITransport(app=app, client=(address, 1), raise_app_exceptions=False)
+        return httpx.AsyncClient(transport=transport, base_url="http://test", trust_env=False)
+
+    return make
+
+
+async def guess(client: httpx.AsyncClient, name: str, times: int) -> list[int]:
+    return [(await try_password(client, name, f"a guess {number}")).status_code for number in range(times)]
+
+
+async def test_a_client_that_guesses_does_not_lock_out_others(user: User, from_address: From) -> None:
+    assert await guess(from_address("192.0.2.1"), user.username, 8) == [401] * 5 + [429] * 3
+
+    assert (await try_password(from_address("192.0.2.2"), user.username)).status_code == 200
+    assert (await try_password(from_address("192.0.2.1"), user.username)).status_code == 429
+
+
+async def test_addresses_of_one_ipv6_network_are_one_client(user: User, from_address: From) -> None:
+    statuses = [(await guess(from_address(f"2001:db8::{number}"), user.username, 1))[0] for number in range(1, 9)]
+
+    assert statuses == [401] * 5 + [429] * 3
+    assert (await try_password(from_address("2001:db8:0:1::1"), user.username)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+        ("fe80::1%eth0", "fe80::"),
+        ("", ""),
+        ("unix", ""),
+        ("192.0.2.1, 192.0.2.2", ""),
+    ],
+)
+def test_what_is_a_client(address: str, network: str) -> None:
+    assert Caller(address).network == network
+
+
+async def test_guessing_from_many_addresses_is_slowed_down(
+    user: User, from_address: From, db_session: AsyncSession
+) -> None:
+    """Neither is the owner locked out of it: at once where they have signed in before, elsewhere after a moment."""
+    home = from_address("198.51.100.1")
+    assert (await try_password(home, user.username)).status_code == 200
+
+    statuses = [(await guess(from_address(f"192.0.2.{number}"), user.username, 1))[0] for number in range(80)]
+
+    assert statuses == [401] * 50 + [429] * 30
+    assert len((await db_session.scalars(select(Attempts))).all()) <= 52
+    assert (await try_password(home, user.username)).status_code == 200
+    elsewhere = await try_password(from_address("203.0.113.1"), user.username)
+    assert elsewhere.status_code == 429
+    wait = int(elsewhere.headers["retry-after"])
+    assert 1 <= wait <= 15
+    with time_machine.travel(datetime.now(UTC) + timedelta(seconds=wait), tick=False):
+        assert (await try_password(from_address("203.0.113.1"), user.username)).status_code == 200
+
+
+async def test_signing_in_from_many_addresses_is_no_guessing(user: User, from_address: From) -> None:
+    for number in range(60):
+        assert (await try_password(from_address(f"192.0.2.{number}"), user.username)).status_code == 200
+
+
+async def test_a_stolen_token_does_not_guess_from_many_addresses(
+    user: User, from_address: From, authed_client: httpx.AsyncClient
+) -> None:
+    change = {"current_password": "a guess", "new_password": "another long password"}
+    statuses = []
+    for number in range(60):
+        thief = from_address(f"192.0.2.{number}")
+        thief.headers["Authorization"] = authed_client.headers["Authorization"]
+        statuses.append((await thief.put(f"{ME}/password", json=change)).status_code)
+
+    assert statuses == [422] * 50 + [429] * 10
+
+
+async def test_a_new_password_that_is_refused_is_no_guess(authed_client: httpx.AsyncClient) -> None:
+    weak = {"current_password": PASSWORD, "new_password": "password1234"}
+    assert {(await authed_client.put(f"{ME}/password", json=weak)).status_code for _ in range(8)} == {422}
+
+    good = {"current_password": PASSWORD, "new_password": "another long password"}
+    assert (await authed_client.put(f"{ME}/password", json=good)).status_code == 204
+
+
+async def test_being_turned_away_is_no_guess(
+    client: httpx.AsyncClient, user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with busy(monkeypatch, lanes=["127.0.0.1"] * 5):
+        assert await guess(client, user.username, 12) == [503] * 12
+
+    assert (await try_password(client, user.username)).status_code == 200
+
+
+async def test_counts_are_kept_in_buckets(db_session: AsyncSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attempts, "BUCKET_DIGITS", 1)
+    for number in range(60):
+        guessing = attempts.Guess(f"name {number}", f"192.0.2.{number}")
+        try:
+            await attempts.count(guessing)
+        except attempts.TooManyAttemptsError:
+            continue
+
+    assert len((await db_session.scalars(select(Attempts))).all()) <= 2 * 16
+
+
+async def test_each_further_attempt_waits_twice_as_long_up_to_the_window(client: httpx.AsyncClient, user: User) -> None:
+    now, waits = datetime.now(UTC), list[int]()
+    while len(waits) < 10:
+        with time_machine.travel(now, tick=False):
+            response = await try_password(client, user.username, "a guess")
+        if response.status_code == 429:
+            waits.append(int(response.headers["retry-after"]))
+            now += timedelta(seconds=waits[-1])
+
+    assert waits == [15, 29, 57, 113, 225, 450, 900, 900, 900, 900]
+
+
+# ---------------------------------------------------------------- the queue
+
+
+@asynccontextmanager
+async def busy(monkeypatch: pytest.MonkeyPatch, lanes: list[str], places: int = 5) -> AsyncGenerator[list[str]]:
+    """Fill the queue: all turns are taken, and the lanes wait. Yields who had a turn, in that order."""
+    monkeypatch.setattr(passwords, "MOST_WAITING", places)
+    over, served = asyncio.Event(), list[str]()
+
+    async def take(lane: str, *, until: asyncio.Event | None = None) -> None:
+        try:
+            async with passwords.QUEUE.turn(lane):
+                if until is not None:
+                    await until.wait()
+                served.append(lane)
+        except TooBusyError:
+            served.append(f"not {lane}")
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(passwords.AT_ONCE):
+            group.create_task(take("first", until=over))
+        await asyncio.sleep(0)
+        for lane in lanes:
+            group.create_task(take(lane))
+            await asyncio.sleep(0)
+        try:
+            yield served
+        finally:
+            over.set()
+
+
+async def turn(lane: str, served: list[str], *, known: bool = False) -> None:
+    try:
+        async with passwords.QUEUE.turn(lane, known=known):
+            served.append(lane)
+    except TooBusyError:
+        served.append(f"not {lane}")
+
+
+async def test_clients_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with busy(monkeypatch, ["flood"] * 3 + ["a", "b"]) as served:
+        pass
+
+    assert served == ["first", "first", "flood", "a", "b", "flood", "flood"]
+
+
+async def test_a_flood_displaces_only_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with busy(monkeypatch, ["flood"] * 7 + ["a", "flood"]) as served:
+        pass
+
+    assert [*filter(lambda lane: lane.startswith("not"), served)] == ["not flood"] * 4
+    assert served[-5:] == ["flood", "a", "flood", "flood", "flood"]
+
+
+async def test_a_known_client_has_a_place_among_many_unknown_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with busy(monkeypatch, ["a", "b", "c", "d", "e"]) as served:
+        unknown, known, twice = (
+            asyncio.create_task(turn("f", served)),
+            asyncio.create_task(turn("g", served, known=True)),
+            asyncio.create_task(turn("g", served, known=True)),
+        )
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    await asyncio.gather(unknown, known, twice)
+
+    assert "not f" in served
+    assert served.count("g") == 1
+    assert served.count("not g") == 1
+
+
+async def test_one_who_gives_up_gives_the_turn_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with busy(monkeypatch, ["a"]) as served:
+        tasks = [asyncio.create_task(turn("b", served)) for _ in range(2)]
+        await asyncio.sleep(0)
+        tasks[0].cancel()
+        await asyncio.gather(*tasks[:1], return_exceptions=True)
+    await tasks[1]
+
+    assert sorted(served) == ["a", "b", "first", "first"]
+    assert passwords.QUEUE._running == 0
+    assert passwords.QUEUE._lanes == {}
+
+
+async def test_a_thread_keeps_its_turn_when_its_request_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or a client that hangs up again and again has any number of passwords hashed at a time."""
+    gate, running = threading.Event(), list[str | bytes]()
+
+    class Patient(PasswordHasher):
+        def verify(self, hash: str | bytes, password: str | bytes) -> Literal[True]:  # noqa: A002 - the library's name
+            running.append(password)
+            assert gate.wait(timeout=30)
+            return super().verify(hash, password)
+
+    monkeypatch.setattr(passwords, "HASHER", Patient(time_cost=1, memory_cost=8, parallelism=1))
+    password_hash = passwords.HASHER.hash(PASSWORD)
+    given_up = [asyncio.create_task(passwords.is_password(PASSWORD, password_hash)) for _ in range(passwords.AT_ONCE)]
+    async with asyncio.timeout(30):
+        while len(running) < passwords.AT_ONCE:  # noqa: ASYNC110 - threads set no event
+            await asyncio.sleep(0.001)
+    for task in given_up:
+        task.cancel()
+    await asyncio.gather(*given_up, return_exceptions=True)
+
+    late = asyncio.create_task(passwords.is_password(PASSWORD, password_hash))
+    await asyncio.sleep(0.05)
+    assert len(running) == passwords.AT_ONCE
+    gate.set()
+    assert await late
+
+
+async def test_many_accounts_share_no_state(make_user: MakeUser, from_address: From, client: httpx.AsyncClient) -> None:
+    first, second = await make_user(), await make_user()
+    await client.get("/health")
+    address = from_address("192.0.2.1")
+
+    assert await guess(address, first.username, 6) == [401] * 5 + [429]
+    assert (await try_password(address, second.username)).status_code == 200
