@@ -75,7 +75,7 @@ def assets() -> APIRouter:
     router = APIRouter()
     files = StaticFiles(packages=[("fastapi_offline", "static")])
 
-    @router.api_route(f"{ASSETS}/{{name}}", methods=["GET", "HEAD"], include_in_schema=False)
+    @router.api_route(ASSETS + "/{name}", methods=["GET", "HEAD"], include_in_schema=False)
     @open_to_all
     async def documentation_asset(request: Request, name: str) -> Response:
         return await files.get_response(name, request.scope)
