@@ -101,7 +101,7 @@ async def test_of_connections_that_lead_nowhere_only_the_first_costs_a_request(l
 
 
 async def test_readiness_answers_in_time_when_nobody_answers_it(ledger: Ledger, proxy: Proxy) -> None:
-    await ledger.enter(1)
+    assert (await ledger.client.get("/health/ready")).status_code == 200
     proxy.freeze()
 
     async with asyncio.timeout(TIME_OUTS["readiness_timeout"] + 1):

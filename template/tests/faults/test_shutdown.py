@@ -45,7 +45,9 @@ async def stop_under_load(service: Service, *, everybody: bool) -> tuple[Load, i
     async with asyncio.TaskGroup() as clients, httpx.AsyncClient(base_url=service.url, trust_env=False) as observer:
         for number in range(CLIENTS):
             clients.create_task(load.ask(keeps_connection=number % 2 == 0))
-        await asyncio.sleep(0.5)
+        async with asyncio.timeout(GRACE):  # Until all are at it, however slow the machine is.
+            while load.answers[200] <= 10 * CLIENTS:
+                await asyncio.sleep(0.01)
         await service.tell(signal.SIGTERM, everybody=everybody)
         async with asyncio.timeout(GRACE):
             while not said or said[-1] == 200:
