@@ -1,7 +1,7 @@
 """What the caller of a route needs, declared at the route itself.
 
-Without a declaration, and with authentication, a route asks for credentials: `READ` where it only reads, `WRITE`
-otherwise. `docs/authentication.md` shows how to declare something else; without authentication nothing is asked.
+The guard of the application reads it, if there is one. Without a declaration it asks for `READ` where a route only
+reads, and for `WRITE` otherwise. Without a guard, anybody may call every route.
 """
 
 from collections.abc import Callable
@@ -12,9 +12,9 @@ from uuid import UUID
 from starlette.requests import HTTPConnection
 
 READ = "read"
-"""Any valid credentials."""
+"""What every known caller may do."""
 WRITE = "write"
-"""Credentials that may change things: the role of an editor, or an API key that is not read-only."""
+"""What callers may do who change things."""
 
 ATTRIBUTE = "__needs__"
 SCOPE_KEY = "app.caller"
@@ -40,7 +40,7 @@ def needs(*permissions: str) -> Callable[[T], T]:
 
 
 def open_to_all(target: T) -> T:
-    """Declare that no credentials are needed; otherwise like `needs`."""
+    """Declare that anybody may call it; otherwise like `needs`."""
     return needs()(target)
 
 
@@ -53,7 +53,7 @@ def declared(target: object) -> frozenset[str] | None:
 
 @dataclass(frozen=True)
 class Caller:
-    """Who makes a request: `account` is the user or the API key, `may` says whether they have a permission."""
+    """Who makes a request: `account` is their row, and `may` says whether they have a permission."""
 
     id: UUID
     account: Any
@@ -61,6 +61,6 @@ class Caller:
 
 
 def caller_of(connection: HTTPConnection) -> Caller | None:
-    """Return who makes a request, or None where no credentials were asked for."""
+    """Return who makes a request, or None where that was not asked."""
     caller: Caller | None = connection.scope.get(SCOPE_KEY)
     return caller

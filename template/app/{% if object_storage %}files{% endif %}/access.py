@@ -35,7 +35,7 @@ async def may(session: AsyncSession, caller: Caller | None, action: Action, file
         decision: bool | None = await module.may(session, caller, action, file)
         if decision is not None:
             return decision
-    if file.owner_id is None:  # Uploaded without authentication, or before files had owners.
+    if file.owner_id is None:  # Uploaded anonymously, or before files had owners.
         return True
     return caller is not None and (caller.id == file.owner_id or caller.may(f"files:{action}"))
 

@@ -147,7 +147,7 @@ class Transport(httpx.ASGITransport):
 
 
 def opened(router: APIRouter) -> APIRouter:
-    """Return a router of a test, after declaring that its routes need no credentials."""
+    """Return a router of a test, after declaring that anybody may call its routes."""
     for route in router.routes:
         open_to_all(getattr(route, "endpoint", route))
     return router
