@@ -1,7 +1,13 @@
 """Errors, and the one place that turns them into responses.
 
 Services raise a `ServiceError`; every error leaves the service as a problem document (RFC 9457). The database's errors
-are recognised by SQLSTATE, PostgreSQL's manual, appendix "PostgreSQL Error Codes".
+are recognised by SQLSTATE, PostgreSQL's manual, appendix "PostgreSQL Error Codes", and by its class:
+
+- 409: class 23 (integrity constraints, NOT NULL and CHECK included: they speak of the stored row), 44, and what a
+  trigger raises (P0001);
+- 422: class 22 (values, those that the driver cannot encode included) and 54 (limits), if the request has any input;
+- 503: class 40 (transaction rollback), time-outs, and connections, resources and operators (08, 28, 3D, 53, 57, 58);
+- 500: all others, such as 42 (a bug in the SQL).
 """
 
 import json
