@@ -11,7 +11,6 @@ from ipaddress import ip_address
 from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
-from pydantic_core import InitErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 from sqlalchemy import URL, make_url
 
@@ -76,8 +75,8 @@ def load(section: type[SectionT]) -> SectionT:
 
 def refusal(section: type[Section], reason: str) -> ValidationError:
     """Return the error that says what is wrong with `section` as a whole."""
-    problem = PydanticCustomError("refused", "{reason}", {"reason": reason})
-    return ValidationError.from_exception_data(section.__name__, [InitErrorDetails(type=problem, input=None)])
+    problem = {"type": "value_error", "input": None, "ctx": {"error": ValueError(reason)}}
+    return ValidationError.from_exception_data(section.__name__, [problem])  # type: ignore[list-item]
 
 
 def explain(error: ValidationError) -> str:

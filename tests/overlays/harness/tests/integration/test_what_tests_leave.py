@@ -227,7 +227,9 @@ def outcomes(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.mark.parametrize("name", PROVOCATIONS)
 def test_it_is_said(name: str, outcomes: dict[str, str]) -> None:
-    found = outcomes[name] if "does not exist" not in PROVOCATIONS[name][1] and name != "test_client" else outcomes["all"]
+    found = (
+        outcomes[name] if "does not exist" not in PROVOCATIONS[name][1] and name != "test_client" else outcomes["all"]
+    )
 
     assert re.search(PROVOCATIONS[name][1], found), outcomes[name]
 
