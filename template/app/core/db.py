@@ -86,7 +86,7 @@ READING_METHODS = frozenset(
     {"execute", "scalar", "scalars", "query", "get", "get_one", "refresh", "expire", "expire_all", "expunge"}
     | {"expunge_all", "close", "close_all", "reset", "rollback", "invalidate", "in_transaction", "get_transaction"}
     | {"in_nested_transaction", "get_nested_transaction", "get_bind", "bind_mapper", "bind_table"}
-    | {"identity_key", "is_modified", "object_session"}
+    | {"identity_key", "is_modified", "object_session", "info"}
 )
 """The methods of a session that only reads. All others are refused, those of later versions included."""
 for method in {name for name in dir(Session) if not name.startswith("_") and isroutine(getattr(Session, name))}:

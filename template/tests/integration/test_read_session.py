@@ -66,6 +66,7 @@ async def test_it_knows_all_ways_to_read(found: Note) -> None:
     assert (await session.scalars(select(Note.line))).all() == ["found"]
     assert (await session.execute(select(Note))).scalar_one().line == "found"
     assert not session.in_transaction()
+    assert (session.info, session.sync_session.execution_options) == ({}, {})
 
 
 async def test_a_query_that_fails_does_not_spoil_the_next(found: Note) -> None:
