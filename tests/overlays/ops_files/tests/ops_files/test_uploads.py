@@ -61,7 +61,9 @@ async def test_one_that_fails_makes_room(
     assert storage.uploads == 0
 
 
-@pytest.mark.parametrize("before", [BEFORE[:20], BEFORE + b"x", BEFORE + b"x" * 6 * 1024**2], ids=["head", "1 B", "6 MB"])
+@pytest.mark.parametrize(
+    "before", [BEFORE[:20], BEFORE + b"x", BEFORE + b"x" * 6 * 1024**2], ids=["head", "1 B", "6 MB"]
+)
 async def test_one_that_stalls_is_given_up(
     writer: httpx.AsyncClient, storage: Storage, limit_uploads: Callable[..., None], before: bytes
 ) -> None:
