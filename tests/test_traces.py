@@ -24,10 +24,13 @@ TRACES = {
     """,
     "auth": r"""
         (?<!--)\bauth(?!ors?\b|_type)|api[_ -]?key|bearer|\bjwt|argon2|pwdlib|\btokens\b
-        |sign-?in\b|log-?in\b|owner_(?!id\b)|(?<!statuses[ ]\+=[ ]\[)\b401\b|www-authenticate|permission_|app[./](users|keys)
+        |sign-?in\b|log-?in\b
+        |owner_(?!id)|(?<!statuses[ ]\+=[ ]\[)\b401\b|www-authenticate|permission_|app[./](users|keys)
     """,
     "api_key": r"api[_ -]?keys?\b|\bAPIKey|revoke-",
-    "jwt": r"\bjwt|argon2|pwdlib|refresh[_ -]?token|access[_ -]?token|\boauth|bearer|owner_(?!id\b)|app[./]users|users/me",
+    "jwt": r"""
+        \bjwt|argon2|pwdlib|refresh[_ -]?token|access[_ -]?token|\boauth|bearer|owner_(?!id)|app[./]users|users/me
+    """,
     # Of authentication and object storage together.
     "credentials": r"(?<!persist-)(?<!no[ ])credential",
     "forms": r"multipart",
