@@ -27,7 +27,7 @@ def _note(context: ExceptionContext) -> None:
 
 
 def add_advice(report: pytest.TestReport | pytest.CollectReport, trace: str) -> None:
-    """Add the advice to a test that failed, or a file that cannot be collected. `trace` names files of its traceback."""
+    """Add the advice to a failed test, or a file that cannot be collected. `trace` names files of its traceback."""
     if "testclient.py" in trace:
         hints["TestClient has an event loop of its own: use the fixture `client`, as in await client.get(...)"] = None
     if report.failed and hints:

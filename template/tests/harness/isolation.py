@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -53,14 +54,14 @@ class Isolation:
             return
 
         self.sandbox.open_frame()  # For tasks of the lifespan that wait for it with a connection.
-        await self._let_lifespan_finish()
+        await self._let_lifespan_finish(self._checked_out)
         self.database = private
         await self._dispose()
         await self.sandbox.close_frame()
 
     async def end(self) -> list[str]:
         """End a test: roll back or disconnect, and return what it left behind."""
-        await self._let_lifespan_finish()
+        await self._let_lifespan_finish(self._busy)
         faults = self._leftovers()
         if self.database == self.databases.name:
             faults += await self.sandbox.close_frame()
@@ -100,10 +101,10 @@ class Isolation:
         else:
             cparams["database"] = self.database
 
-    async def _let_lifespan_finish(self) -> None:
+    async def _let_lifespan_finish(self, connections: Callable[[], int]) -> None:
         """Wait for a moment in which no task of the lifespan works with the database."""
         give_up = asyncio.get_running_loop().time() + PATIENCE
-        while self._busy() and asyncio.get_running_loop().time() < give_up:
+        while connections() and asyncio.get_running_loop().time() < give_up:
             if not any(belongs_to_lifespan(task) and task.get_name() != LIFESPAN for task in asyncio.all_tasks()):
                 return
             await asyncio.sleep(0.001)
@@ -116,7 +117,11 @@ class Isolation:
 
     def _busy(self) -> int:
         """Return how many connections are not in the pool, without those in which the lifespan waits for a test."""
-        return max(0, getattr(self.engine.pool, "checkedout", int)() - self.sandbox.waiting_of_lifespan)
+        return max(0, self._checked_out() - self.sandbox.waiting_of_lifespan)
+
+    def _checked_out(self) -> int:
+        """Return how many connections are not in the pool."""
+        return int(getattr(self.engine.pool, "checkedout", int)())
 
     def _leftovers(self) -> list[str]:
         faults: list[str] = []

@@ -1,4 +1,4 @@
-"""What a test leaves behind, and mistakes that need advice: each is provoked in a run that has to turn red and say it."""
+"""What tests leave behind, and mistakes that need advice: each is provoked in a run that turns red and says it."""
 
 import re
 from pathlib import Path

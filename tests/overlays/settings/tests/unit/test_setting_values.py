@@ -14,7 +14,7 @@ from app.core.config import Section, Settings, explain, load
 from app.files.config import FileSettings
 from tests.harness.server import PROJECT
 
-PASSWORD = "hunter2-hunter2"
+PASSWORD = "hunter2-hunter2"  # noqa: S105
 URL = f"postgresql+asyncpg://app:{PASSWORD}@127.0.0.1:5432/app"
 FILES: dict[str, Any] = {
     "s3_endpoint_url": "https://s3.example.com",
