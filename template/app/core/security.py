@@ -9,11 +9,14 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 
-from sqlalchemy import event as events
+from sqlalchemy.event import listens_for
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
 
 log = logging.getLogger("app.security")
 
+UNCOMMITTED = "security_events"
+"""Where a session keeps the events that it has not committed."""
 IPV6_NETWORK_BITS = 64
 """One subscriber has at least a /64, and with it any number of addresses (RFC 6177)."""
 
@@ -58,11 +61,18 @@ def record(event: str, result: str, **details: str | None) -> None:
 
 
 def record_commit(session: AsyncSession, event: str, **details: str | None) -> None:
-    """Log that something was done, as soon as the session has committed it."""
+    """Log that something was done, as soon as the session has committed it; not at all if it is rolled back."""
     who = current_caller()
-    details = {"by": who.identity, "client": who.address or None} | details
+    fields = {"by": who.identity, "client": who.address or None} | details
+    session.info.setdefault(UNCOMMITTED, []).append((event, fields))
 
-    def write(_session: object) -> None:
-        record(event, "ok", **details)
 
-    events.listen(session.sync_session, "after_commit", write, once=True)
+@listens_for(Session, "after_commit")
+def _record_all(session: Session) -> None:
+    for event, fields in session.info.pop(UNCOMMITTED, ()):
+        record(event, "ok", **fields)
+
+
+@listens_for(Session, "after_rollback")
+def _forget_all(session: Session) -> None:
+    session.info.pop(UNCOMMITTED, None)
