@@ -1,7 +1,8 @@
 """Tests of the rendered service's own plumbing that are not rendered: they are copied onto a render and run there.
 
 Each folder in `tests/overlays/` is laid out like a rendered project. Its `overlay.yml` names the answers that it needs
-and its removals: mechanisms that are taken out of the service one at a time, each of which turns one of its tests red.
+and its removals: mechanisms that are taken out of the service one at a time, each of which turns one of its tests red;
+`shares` lists files that it takes from another overlay.
 """
 
 import re
@@ -47,7 +48,11 @@ def lay_over(name: str, make_service: MakeService) -> tuple[Service, list[str], 
     service = replace(make_service(**answers), patience=PATIENCE)
     ignored = shutil.ignore_patterns("overlay.yml", "__pycache__")
     shutil.copytree(folder, service.project, dirs_exist_ok=True, ignore=ignored)
-    return service, sorted(str(path.relative_to(folder)) for path in folder.rglob("test_*.py")), answers
+    tests = [str(path.relative_to(folder)) for path in folder.rglob("test_*.py")]
+    for path, owner in SETTINGS[name].get("shares", {}).items():
+        shutil.copy(OVERLAYS[owner] / path, service.project / path)
+        tests.append(path)
+    return service, sorted(tests), answers
 
 
 def run_tests(service: Service, tests: list[str], *options: str) -> subprocess.CompletedProcess[str]:

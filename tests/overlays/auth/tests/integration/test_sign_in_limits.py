@@ -254,7 +254,7 @@ async def test_a_thread_keeps_its_turn_when_its_request_is_cancelled(monkeypatch
     password_hash = passwords.HASHER.hash(PASSWORD)
     given_up = [asyncio.create_task(passwords.is_password(PASSWORD, password_hash)) for _ in range(passwords.AT_ONCE)]
     async with asyncio.timeout(30):
-        while len(running) < passwords.AT_ONCE:  # noqa: ASYNC110 - threads set no event
+        while len(running) < passwords.AT_ONCE:
             await asyncio.sleep(0.001)
     for task in given_up:
         task.cancel()

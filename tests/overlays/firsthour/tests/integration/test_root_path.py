@@ -24,7 +24,7 @@ def prefixed_app(settings: Settings, test_engine: AsyncEngine) -> FastAPI:
 async def proxied(
     request: pytest.FixtureRequest,
     prefixed_app: FastAPI,
-    isolation: Isolation,  # noqa: ARG001 - its database is used
+    isolation: Isolation,
 ) -> AsyncGenerator[httpx.AsyncClient]:
     """A client whose requests arrive as a proxy of either kind sends them."""
     transport = httpx.ASGITransport(app=prefixed_app)

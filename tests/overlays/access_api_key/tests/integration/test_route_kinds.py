@@ -1,1 +1,0 @@
-../../../access_jwt/tests/integration/test_route_kinds.py
