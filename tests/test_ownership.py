@@ -19,10 +19,15 @@ SINCE = {"alembic/versions/0004_file_owners.py": "v0.4.0"}
 """Migrations that came to a feature later, and the first version that has them."""
 
 
+def regex_search(text: str, pattern: str) -> re.Match[str] | None:
+    """Stand in for Copier's filter of this name."""
+    return re.search(pattern, text)
+
+
 def excluded(operation: str, data: dict[str, Any], version: str = "v0.4.0", **context: Any) -> set[str]:
     """Return what copier.yml says is not to be rendered, where the project comes from `version`."""
     environment = Environment(undefined=StrictUndefined)  # noqa: S701 - it makes paths, and no HTML
-    environment.filters["regex_search"] = lambda text, pattern: re.search(pattern, text)
+    environment.filters.update(regex_search=regex_search)
     before = {"before": {"_commit": version}}
     context |= {"_copier_operation": operation, "_copier_conf": {"data": data}, "_external_data": before}
     return {

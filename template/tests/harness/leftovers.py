@@ -127,7 +127,7 @@ def app_modules() -> list[str]:
 
 def _equal(old: object, new: object) -> bool:
     try:
-        return bool(old == new)
+        return (old == new) is True
     except Exception:  # Some objects, as those of SQL, cannot be compared.
         return False
 
