@@ -221,7 +221,8 @@ def outcomes(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> 
         name = (case.attrib["classname"] or case.attrib["name"]).split(".")[-1].removeprefix("test_")
         name = "a_class_fixture" if name == "TestIt" else name
         outcomes[name] += "".join(f"{child.get('message')}\n{child.text}" for child in case)
-        outcomes[name] += "" if list(case) else f"{case.attrib['name']} passed\n"
+        failed = {child.tag for child in case} & {"failure", "error"}
+        outcomes[name] += "" if failed else f"{case.attrib['name']} passed\n"
     return outcomes | {"all": output}
 
 
