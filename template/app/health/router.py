@@ -38,8 +38,9 @@ async def ready(request: Request, settings: CurrentSettings) -> Health:
     # Probes that come at the same time share one check, so any number of them takes one connection.
     state = request.app.state
     check: asyncio.Task[ServiceError | None] | None = getattr(state, "readiness", None)
-    if check is None or check.done():
+    if check is None:
         check = state.readiness = asyncio.create_task(find_obstacle(settings), name="readiness")
+        check.add_done_callback(lambda _: delattr(state, "readiness"))
     if obstacle := await asyncio.shield(check):
         raise obstacle
     return Health()
