@@ -27,7 +27,8 @@ def regex_search(text: str, pattern: str) -> re.Match[str] | None:
 def excluded(operation: str, data: dict[str, Any], version: str = "v0.4.0", **context: Any) -> set[str]:
     """Return what copier.yml says is not to be rendered, where the project comes from `version`."""
     environment = Environment(undefined=StrictUndefined)  # noqa: S701 - it makes paths, and no HTML
-    environment.filters |= {"regex_search": regex_search}
+    filters: Any = environment.filters
+    filters["regex_search"] = regex_search
     before = {"before": {"_commit": version}}
     context |= {"_copier_operation": operation, "_copier_conf": {"data": data}, "_external_data": before}
     return {

@@ -6,7 +6,7 @@ Each class does one thing; `app.main` puts them in order.
 import logging
 import re
 from asyncio import get_running_loop, timeout_at
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from secrets import token_hex
 from time import perf_counter
@@ -241,14 +241,15 @@ class HeadMiddleware:
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Return the application's coroutine, for all other methods without one around it."""
         app = self.app
         if scope["type"] == "http" and scope["method"] in {"HEAD", "OPTIONS"}:
             if scope["path"] == "*":
                 app = Response(status_code=204)
             elif scope["method"] == "HEAD" and not self.is_declared(scope):
                 scope, send = dict(scope, method="GET"), partial(self.send_head, send)
-        await app(scope, receive, send)
+        return app(scope, receive, send)
 
     def is_declared(self, scope: Scope) -> bool:
         """Return whether a route itself answers this method."""

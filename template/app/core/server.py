@@ -7,6 +7,7 @@ what it has begun, for at most SHUTDOWN_TIMEOUT seconds, closes its pool and end
 
 import asyncio
 import gc
+import logging
 import multiprocessing
 import os
 import re
@@ -61,6 +62,8 @@ END_OF_HEAD = b"\r\n\r\n"
 HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(:[0-9]*)?")
 ABSOLUTE_TARGET = re.compile(rb"(?i:https?)://([^/?#@]+)([/?][^#]*)?(#.*)?")
 METHOD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ ")
+
+silent = logging.Logger("silent", logging.CRITICAL + 1)
 
 leaving = threading.Event()
 """Set from the moment that this process was told to stop."""
@@ -346,21 +349,19 @@ class Connection(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGIApp) -> None:  # type: ignore[override]
         self.answering = cycle
-        super()._start_asgi_task(cycle, partial(self.answer, cycle, app))  # type: ignore[arg-type]
+        if self.body_left != 0 or cycle.scope["http_version"] == "1.0":
+            app = partial(self.answer, cycle, app)
+        self.task = self.loop.create_task(cycle.run_asgi(app))  # type: ignore[arg-type]
+        self.tasks.add(self.task)
+        self.task.add_done_callback(self.tasks.discard)
 
     async def answer(
         self, cycle: RequestResponseCycle, app: ASGIApp, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        """Run the application; end in silence if it was cancelled because the client has disconnected."""
-        self.task = asyncio.current_task()
+        """Run the application, and watch it while the body has yet to come, or if no chunks may be sent."""
         if cycle.more_body or scope["http_version"] == "1.0":
             receive, send = partial(self.receive_carefully, receive), partial(self.send_carefully, cycle, send)
-        try:
-            if not cycle.disconnected:
-                await app(scope, receive, send)
-        except asyncio.CancelledError:
-            if not cycle.disconnected:
-                raise
+        await app(scope, receive, send)
 
     async def receive_carefully(self, receive: Receive) -> Message:
         """Note that the application knows that the client has disconnected."""
@@ -462,6 +463,7 @@ class Connection(HttpToolsProtocol):
         """Cancel the request's task, and with it its query."""
         knows = self.is_told or not cycle.message_event.is_set()
         if self.task is not None and not (knows or cycle.response_complete):
+            cycle.logger = silent  # uvicorn logs a cancelled request as an error.
             self.task.cancel()
 
     def shutdown(self) -> None:
