@@ -101,7 +101,7 @@ async def waiting(connection: AsyncConnection, number: int) -> None:
         " AND pid IN (SELECT pid FROM pg_stat_activity WHERE datname = current_database())"
     )
     async with asyncio.timeout(PATIENCE):
-        while await connection.scalar(query) != number:
+        while (await connection.scalar(query) or 0) < number:
             await asyncio.sleep(0.001)
 
 
