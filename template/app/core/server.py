@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
-from functools import partial
+from functools import lru_cache, partial
 from http import HTTPStatus
 from socket import SHUT_WR, SOL_SOCKET, socket
 from types import FrameType
@@ -46,6 +46,8 @@ NO_NETWORK = 2**31 - 1
 
 MAX_HEADERS = 100
 """Maximum number of header fields of a request, and of trailer fields: each takes more memory than its bytes."""
+MAX_HOST = 1000
+"""Maximum length of `Host`: checked values are cached."""
 MAX_DISCARDED_BODY = 64 * 1024
 """Maximum number of bytes of an unread body that are discarded to keep the connection. With more it is closed."""
 MIN_READ = 64 * 1024
@@ -112,6 +114,12 @@ class Workers(Multiprocess):
             time.sleep(0.05)
         for listener in self.sockets:
             let_nobody_in(listener)
+
+
+@lru_cache(maxsize=64)
+def is_host(value: bytes) -> bool:
+    """Return whether a value of `Host` is valid: RFC 3986, section 3.2."""
+    return len(value) <= MAX_HOST and HOST.fullmatch(value) is not None
 
 
 class RefusedError(Exception):
@@ -279,25 +287,25 @@ class Connection(HttpToolsProtocol):
         Raises:
             RefusedError: the request must not be answered otherwise.
         """
-        fields = dict(self.headers)
-        if len(self.headers) > MAX_HEADERS:
+        headers, fields = self.headers, dict(self.headers)
+        if len(headers) > MAX_HEADERS:
             raise RefusedError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "The request has too many header fields.")
+        host, length, coding = fields.get(b"host"), fields.get(b"content-length"), fields.get(b"transfer-encoding")
         version = self.parser.get_http_version()
-        if version not in {"1.1", "1.0"}:
-            raise RefusedError(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "The service speaks HTTP/1.1.")
-        if version == "1.0":
+        if version != "1.1":
+            if version != "1.0":
+                raise RefusedError(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "The service speaks HTTP/1.1.")
+            if coding is not None:
+                raise RefusedError(HTTPStatus.BAD_REQUEST, "HTTP/1.0 has no Transfer-Encoding.")
+            host = b"" if host is None else host
             self.expect_100_continue = False  # RFC 9110, section 10.1.1.
-        host = fields.get(b"host", b"" if version == "1.0" else b" ")
-        is_doubled = len(fields) < len(self.headers) and [name for name, _ in self.headers].count(b"host") > 1
-        if is_doubled or not HOST.fullmatch(host):
+        is_doubled = len(fields) < len(headers) and [name for name, _ in headers].count(b"host") > 1
+        if is_doubled or host is None or not is_host(host):
             raise RefusedError(HTTPStatus.BAD_REQUEST, "A request has exactly one Host, and a valid one.")
-        coding = fields.get(b"transfer-encoding")
-        if coding is not None and version == "1.0":
-            raise RefusedError(HTTPStatus.BAD_REQUEST, "HTTP/1.0 has no Transfer-Encoding.")
         if coding is not None and coding.lower() != b"chunked":
             status = HTTPStatus.NOT_IMPLEMENTED if coding.lower().endswith(b"chunked") else HTTPStatus.BAD_REQUEST
             raise RefusedError(status, "The only Transfer-Encoding is chunked.")
-        self.body_left = None if coding else int(fields.get(b"content-length", 0))
+        self.body_left = None if coding is not None else 0 if length is None else int(length)
         if not self.url.startswith(b"/"):
             self.check_target()
         if b"%" in self.url:
@@ -318,7 +326,7 @@ class Connection(HttpToolsProtocol):
         if self.url == b"*" and method == b"OPTIONS":
             return
         target = ABSOLUTE_TARGET.fullmatch(self.url)
-        if target is None or not HOST.fullmatch(target[1]):
+        if target is None or not is_host(target[1]):
             raise RefusedError(HTTPStatus.BAD_REQUEST, "The request target is not valid.")
         path = target[2] or b"/"
         self.url = path if path.startswith(b"/") else b"/" + path
