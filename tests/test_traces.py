@@ -23,7 +23,7 @@ TRACES = {
         |object[ _-]stor(e|age)|(?<!actions/)(?<!Do[ ]Not[ ])upload|app[./]files|v1/files|\bblob
     """,
     "auth": r"""
-        (?<!--)\bauth(?!ors?\b|_type)|api[_ -]?key|bearer|\bjwt|argon2|pwdlib|\btokens\b
+        (?<!--)\bauth(?!ors?\b|orit|_type)|api[_ -]?key|bearer|\bjwt|argon2|pwdlib|\btokens\b
         |sign-?in\b|log-?in\b
         |owner_(?!id)|(?<!statuses[ ]\+=[ ]\[)\b401\b|www-authenticate|permission_|app[./](users|keys)
     """,
@@ -42,6 +42,8 @@ PATTERNS["example"] = re.compile(TRACES["example"], re.VERBOSE)
 ANSWERS_FILE = ".copier-answers.yml"
 # The answers, also those to the questions that were answered with no; what can be switched on; the words of lawyers.
 UNSEEN = {ANSWERS_FILE, "LICENSE", "docs/template.md", "dev/template.py"}
+UNSEEN |= {"app/core/documentation.py", "app/core/logging.py", "tests/harness/session_state.py"}
+"""FastAPI's, URLs' and PostgreSQL's own words stand there, whatever the features."""
 
 
 def features(project: Path) -> set[str]:

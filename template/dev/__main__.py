@@ -81,8 +81,8 @@ def serve(variables: dict[str, str]) -> int:
     say("Migrating")
     if code := run([sys.executable, "-m", "alembic", "upgrade", "head"], variables):
         return code
-    for module in companions("credentials"):
-        variables = variables | module.credentials(variables)
+    for module in companions("identity"):
+        variables = variables | module.identity(variables)
     say(f"Serving on http://{host}:{port}/docs - Ctrl-C stops it")
     return run([sys.executable, "-m", "app"], variables)
 

@@ -78,7 +78,7 @@ class DocumentedAPI(FastAPI):
 
 
 def _declare_root_path(schema: dict[str, Any], root_path: str) -> None:
-    """Put the prefix before the addresses at which clients get tokens, and declare it as the server."""
+    """Put the path prefix before the addresses in the security schemes, and declare it as the server."""
     if not root_path:
         return
     schema.setdefault("servers", [{"url": root_path}])

@@ -1,7 +1,7 @@
 """Security events: who did what, from where, and with which result, on the logger `app.security`.
 
 No event has a password, a token, a key, or the name that an unknown account was asked for: people type their password
-into the wrong field. `docs/authentication.md` lists the events.
+into the wrong field.
 """
 
 import logging
@@ -23,7 +23,7 @@ IPV6_NETWORK_BITS = 64
 
 @dataclass
 class Caller:
-    """Who sends a request: the address, and as soon as it is known the account or the API key."""
+    """Who sends a request: the address, and as soon as it is known the identity."""
 
     address: str = ""
     identity: str | None = None

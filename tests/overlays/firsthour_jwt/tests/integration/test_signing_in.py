@@ -34,8 +34,8 @@ async def some_accounts(_url: str) -> bool:
 def test_the_first_password_is_printed_once(
     given: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    made, said = owner.credentials(given), capsys.readouterr().out
-    again, said_again = owner.credentials(given), capsys.readouterr().out
+    made, said = owner.identity(given), capsys.readouterr().out
+    again, said_again = owner.identity(given), capsys.readouterr().out
 
     assert made == again
     assert made["OWNER_USERNAME"] == "owner"
@@ -49,20 +49,20 @@ def test_the_first_password_is_printed_once(
 
 
 def test_passwords_differ(given: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = owner.credentials(given)
+    first = owner.identity(given)
     monkeypatch.setattr(owner, "FOLDER", tmp_path / "elsewhere")
 
-    assert owner.credentials(given)["OWNER_PASSWORD"] != first["OWNER_PASSWORD"]
+    assert owner.identity(given)["OWNER_PASSWORD"] != first["OWNER_PASSWORD"]
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.5"])  # noqa: S104 - nothing listens there
 def test_no_account_is_made_where_others_could_sign_in(given: dict[str, str], host: str, tmp_path: Path) -> None:
-    assert owner.credentials(given | {"HOST": host}) == {}
+    assert owner.identity(given | {"HOST": host}) == {}
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_account_that_is_named_is_left_alone(given: dict[str, str], tmp_path: Path) -> None:
-    assert owner.credentials(given | {"OWNER_USERNAME": "me", "OWNER_PASSWORD": "mine"}) == {}
+    assert owner.identity(given | {"OWNER_USERNAME": "me", "OWNER_PASSWORD": "mine"}) == {}
     assert list(tmp_path.iterdir()) == []
 
 
@@ -71,7 +71,7 @@ def test_a_database_with_accounts_gets_no_other(
 ) -> None:
     monkeypatch.setattr(owner, "has_accounts", some_accounts)
 
-    assert owner.credentials(given) == {}
+    assert owner.identity(given) == {}
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,4 +1,4 @@
-"""Tasks of the application's lifespan, which are no test's: those that it starts, and those that they start."""
+"""Asyncio tasks of the application's lifespan, which are no test's: those that it starts, and those that they start."""
 
 import asyncio
 import sys
