@@ -1,8 +1,5 @@
 """A file belongs to the account that uploaded it."""
 
-import sys
-from collections.abc import Generator
-from pathlib import Path
 from uuid import UUID
 
 import httpx
@@ -10,22 +7,12 @@ import pytest
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-import app as package
 from app.auth.models import Role, User
 from app.files.models import File
 from tests.fixtures.auth import MakeUser, SignedIn
 from tests.fixtures.files import URL, upload
 
 pytestmark = pytest.mark.usefixtures("storage")
-
-RULE = """
-from app.files.access import Action
-
-async def may(session, caller, action, file):
-    if action is Action.READ and file.name.startswith("shared"):
-        return True
-    return False if file.name.startswith("locked") else None
-"""
 
 
 async def statuses(client: httpx.AsyncClient, file: str) -> list[int]:
@@ -72,26 +59,3 @@ async def test_a_file_without_an_owner_is_everybodys(
     await db_session.execute(update(File).values(owner_id=None))
 
     assert await statuses(other_client, file["id"]) == [200, 307, 204]
-
-
-@pytest.fixture
-def rule(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
-    """A rule of a feature."""
-    folder = tmp_path / "sharing"
-    folder.mkdir()
-    (folder / "__init__.py").touch()
-    (folder / "file_rules.py").write_text(RULE)
-    monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
-    yield
-    for name in [name for name in sys.modules if name.startswith("app.sharing")]:
-        del sys.modules[name]
-
-
-@pytest.mark.usefixtures("rule")
-async def test_a_rule_decides_first(authed_client: httpx.AsyncClient, other_client: httpx.AsyncClient) -> None:
-    shared, locked, other = [(await upload(authed_client, name=n))["id"] for n in ("shared.txt", "locked.txt", "x.txt")]
-
-    assert await statuses(other_client, shared) == [200, 307, 403]
-    assert await statuses(authed_client, locked) == [404, 404, 404]
-    assert await statuses(other_client, other) == [404, 404, 404]
-    assert await statuses(authed_client, other) == [200, 307, 204]

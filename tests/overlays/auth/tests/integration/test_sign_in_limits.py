@@ -1,26 +1,21 @@
 """Guessing is slowed down, and those who do not guess are let through."""
 
-import asyncio
-import threading
-from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Generator
 from datetime import UTC, datetime, timedelta
-from typing import Literal
 
 import httpx
 import pytest
 import time_machine
-from argon2 import PasswordHasher
 from fastapi import FastAPI
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.auth import attempts, passwords
-from app.auth.errors import TooBusyError
+from app.auth import attempts
 from app.auth.models import Attempts, User
 from app.core.security import Caller
 from tests.fixtures.auth import PASSWORD, MakeUser
 from tests.integration.test_auth import ME, try_password
+from tests.unit.test_password_queue import busy
 
 From = Callable[[str], httpx.AsyncClient]
 
@@ -155,116 +150,6 @@ async def test_each_further_attempt_waits_twice_as_long_up_to_the_window(client:
             now += timedelta(seconds=waits[-1])
 
     assert waits == [15, 29, 57, 113, 225, 450, 900, 900, 900, 900]
-
-
-# ---------------------------------------------------------------- the queue
-
-
-@asynccontextmanager
-async def busy(monkeypatch: pytest.MonkeyPatch, lanes: list[str], places: int = 5) -> AsyncGenerator[list[str]]:
-    """Fill the queue: all turns are taken, and the lanes wait. Yields who had a turn, in that order."""
-    monkeypatch.setattr(passwords, "MOST_WAITING", places)
-    over, served = asyncio.Event(), list[str]()
-
-    async def take(lane: str, *, until: asyncio.Event | None = None) -> None:
-        try:
-            async with passwords.QUEUE.turn(lane):
-                if until is not None:
-                    await until.wait()
-                served.append(lane)
-        except TooBusyError:
-            served.append(f"not {lane}")
-
-    async with asyncio.TaskGroup() as group:
-        for _ in range(passwords.AT_ONCE):
-            group.create_task(take("first", until=over))
-        await asyncio.sleep(0)
-        for lane in lanes:
-            group.create_task(take(lane))
-            await asyncio.sleep(0)
-        try:
-            yield served
-        finally:
-            over.set()
-
-
-async def turn(lane: str, served: list[str], *, known: bool = False) -> None:
-    try:
-        async with passwords.QUEUE.turn(lane, known=known):
-            served.append(lane)
-    except TooBusyError:
-        served.append(f"not {lane}")
-
-
-async def test_clients_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with busy(monkeypatch, ["flood"] * 3 + ["a", "b"]) as served:
-        pass
-
-    assert served == ["first", "first", "flood", "a", "b", "flood", "flood"]
-
-
-async def test_a_flood_displaces_only_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with busy(monkeypatch, ["flood"] * 7 + ["a", "flood"]) as served:
-        pass
-
-    assert [*filter(lambda lane: lane.startswith("not"), served)] == ["not flood"] * 4
-    assert served[-5:] == ["flood", "a", "flood", "flood", "flood"]
-
-
-async def test_a_known_client_has_a_place_among_many_unknown_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with busy(monkeypatch, ["a", "b", "c", "d", "e"]) as served:
-        unknown, known, twice = (
-            asyncio.create_task(turn("f", served)),
-            asyncio.create_task(turn("g", served, known=True)),
-            asyncio.create_task(turn("g", served, known=True)),
-        )
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-    await asyncio.gather(unknown, known, twice)
-
-    assert "not f" in served
-    assert served.count("g") == 1
-    assert served.count("not g") == 1
-
-
-async def test_one_who_gives_up_gives_the_turn_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with busy(monkeypatch, ["a"]) as served:
-        tasks = [asyncio.create_task(turn("b", served)) for _ in range(2)]
-        await asyncio.sleep(0)
-        tasks[0].cancel()
-        await asyncio.gather(*tasks[:1], return_exceptions=True)
-    await tasks[1]
-
-    assert sorted(served) == ["a", "b", "first", "first"]
-    assert passwords.QUEUE._running == 0
-    assert passwords.QUEUE._lanes == {}
-
-
-async def test_a_thread_keeps_its_turn_when_its_request_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Or a client that hangs up again and again has any number of passwords hashed at a time."""
-    gate, running = threading.Event(), list[str | bytes]()
-
-    class Patient(PasswordHasher):
-        def verify(self, hash: str | bytes, password: str | bytes) -> Literal[True]:  # noqa: A002 - the library's name
-            running.append(password)
-            assert gate.wait(timeout=30)
-            return super().verify(hash, password)
-
-    monkeypatch.setattr(passwords, "HASHER", Patient(time_cost=1, memory_cost=8, parallelism=1))
-    password_hash = passwords.HASHER.hash(PASSWORD)
-    given_up = [asyncio.create_task(passwords.is_password(PASSWORD, password_hash)) for _ in range(passwords.AT_ONCE)]
-    async with asyncio.timeout(30):
-        while len(running) < passwords.AT_ONCE:
-            await asyncio.sleep(0.001)
-    for task in given_up:
-        task.cancel()
-    await asyncio.gather(*given_up, return_exceptions=True)
-
-    late = asyncio.create_task(passwords.is_password(PASSWORD, password_hash))
-    await asyncio.sleep(0.05)
-    assert len(running) == passwords.AT_ONCE
-    gate.set()
-    assert await late
 
 
 async def test_many_accounts_share_no_state(make_user: MakeUser, from_address: From, client: httpx.AsyncClient) -> None:

@@ -11,23 +11,15 @@ from pydantic import ValidationError
 
 from app.auth.config import AuthSettings
 from app.core.config import Section, Settings, explain, load
-from app.files.config import FileSettings
 from tests.harness.server import PROJECT
 
 PASSWORD = "hunter2-hunter2"  # noqa: S105
 URL = f"postgresql+asyncpg://app:{PASSWORD}@127.0.0.1:5432/app"
-FILES: dict[str, Any] = {
-    "s3_endpoint_url": "https://s3.example.com",
-    "s3_bucket_name": "files",
-    "s3_access_key_id": "key",
-    "s3_secret_access_key": "a-secret-of-some-length",
-}
 
 
 def refusal(section: type[Section] = Settings, **values: Any) -> str:
-    given = FILES if section is FileSettings else {"database_url": URL}
     with pytest.raises(ValidationError) as error:
-        section.model_validate({"environment": "test"} | given | values)
+        section.model_validate({"environment": "test", "database_url": URL} | values)
     assert "hunter2" not in str(error.value) + explain(error.value)
     assert "\n" not in explain(error.value)
     return explain(error.value)
@@ -158,32 +150,6 @@ def test_a_level_may_be_in_lower_case() -> None:
     assert (
         Settings.model_validate({"environment": "test", "database_url": URL, "log_level": "info"}).log_level == "INFO"
     )
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("s3_endpoint_url", "https://user:hunter2@s3.example.com"),
-        ("s3_endpoint_url", "https://s3.example.com?x=hunter2"),
-        ("s3_endpoint_url", "https://"),
-        ("s3_public_endpoint_url", "https://files.example.com/#x"),
-        ("s3_bucket_name", "a"),
-        ("s3_bucket_name", "files/2026"),
-        ("s3_secret_access_key", "hunter2-hunter2-hunter2\n"),
-        ("s3_access_key_id", "a key"),
-        ("s3_region", "eu central"),
-        ("upload_timeout", "inf"),
-        ("max_upload_bytes", str(2**70)),
-    ],
-)
-def test_values_that_no_storage_takes_are_refused(name: str, value: str) -> None:
-    assert refusal(FileSettings, **{name: value}).startswith(f"{name.upper()} ")
-
-
-def test_an_endpoint_may_have_a_path() -> None:
-    endpoint = "https://x.example.com/storage/v1/s3"
-
-    assert FileSettings(**FILES | {"environment": "test", "s3_endpoint_url": endpoint}).s3_endpoint_url == endpoint
 
 
 @pytest.mark.parametrize(
