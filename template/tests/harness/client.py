@@ -7,15 +7,15 @@ from contextvars import ContextVar
 from typing import Any
 
 import httpx
+from app.core.permissions import open_to_all
 from fastapi import APIRouter, FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.core.permissions import open_to_all
 from tests.harness.isolation import Isolation, fail_for
 from tests.harness.leftovers import applications
+from tests.harness.lifespan_tasks import LIFESPAN, lifespan_tasks
 from tests.harness.queries import recording, refuse_repetition
 from tests.harness.sandbox import Sandbox, serving
-from tests.harness.lifespan_tasks import LIFESPAN, lifespan_tasks
 
 AnswerCheck = Callable[[str, FastAPI, Scope, httpx.Response], None]
 answer_checks: list[AnswerCheck] = []

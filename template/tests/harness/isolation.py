@@ -15,9 +15,9 @@ from sqlalchemy.util import greenlet_spawn
 
 from tests.harness.advice import give_advice
 from tests.harness.databases import TASK_NAME, Databases
+from tests.harness.lifespan_tasks import LIFESPAN, belongs_to_lifespan
 from tests.harness.queries import record_queries
 from tests.harness.sandbox import Sandbox, VirtualConnection
-from tests.harness.lifespan_tasks import LIFESPAN, belongs_to_lifespan
 from tests.harness.text import listed
 
 PATIENCE = 2

@@ -29,8 +29,8 @@ from typing import Any
 
 import asyncpg
 
-from tests.harness.session_state import EVERYTHING, Change, effects_of, effects_of_functions, quoted
 from tests.harness.lifespan_tasks import belongs_to_lifespan
+from tests.harness.session_state import EVERYTHING, Change, effects_of, effects_of_functions, quoted
 from tests.harness.text import shortened
 
 ADVICE = "on a server of its own this works: mark the test with @pytest.mark.real_db"
