@@ -7,10 +7,10 @@ from contextvars import ContextVar
 from typing import Any
 
 import httpx
-from app.core.permissions import open_to_all
 from fastapi import APIRouter, FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.core.permissions import open_to_all
 from tests.harness.isolation import Isolation, fail_for
 from tests.harness.leftovers import applications
 from tests.harness.lifespan_tasks import LIFESPAN, lifespan_tasks
