@@ -56,7 +56,7 @@ def record(event: str, result: str, **details: str | None) -> None:
     """
     known = current_caller()
     fields = {"event": event, "result": result, "by": known.identity, "client": known.address or None} | details
-    said = " ".join(f"{name}={value!r}" for name, value in fields.items() if value is not None)
+    said = " ".join(f"{name}={f'{value}'!r}" for name, value in fields.items() if value is not None)
     log.log(logging.INFO if result == "ok" else logging.WARNING, "%s", said, extra=fields)
 
 
