@@ -316,13 +316,13 @@ def logging_config(settings: Settings) -> dict[str, Any]:
     Libraries and the service's own code log the usual way, with `logging.getLogger(__name__)`; what is given as
     `extra=` becomes fields of the JSON object.
     """
-    return {
+    config: dict[str, Any] = {
         "version": 1,
         "disable_existing_loggers": False,
         "filters": {"request_id": {"()": RequestIdFilter}, "cancelled": {"()": CancelledRequestFilter}},
         "formatters": {
             "json": {
-                "()": JsonLines,
+                "()": "pythonjsonlogger.json.JsonFormatter",
                 "fmt": "{asctime}{levelname}{name}{message}{request_id}",
                 "style": "{",
                 "rename_fields": {"asctime": "time", "levelname": "level", "name": "logger"},
@@ -349,3 +349,6 @@ def logging_config(settings: Settings) -> dict[str, Any]:
             "alembic.runtime.plugins": {"level": "WARNING"},  # It reports each of its parts, in each process.
         },
     }
+    # Not above: an update could not merge it with fields that a project has added there.
+    config["formatters"]["json"]["()"] = JsonLines
+    return config
