@@ -56,6 +56,7 @@ def update(request: pytest.FixtureRequest, record_property: Callable[[str, objec
 
     def run(project: Project, release: str) -> None:
         project.update()
+        project.line_up_migrations()
         record_property("update", f"from {release}: {request.node.name}")
 
     return run

@@ -14,7 +14,7 @@ from tests.generated.changes import heads
 from tests.generated.service import Service, Toolbox
 from tests.generated.updates.editing import EDITS, make_edit
 from tests.ownership import kind_of
-from tests.processes import Account
+from tests.processes import Account, run
 from tests.template import contents, git, render
 
 Files = dict[str, bytes]
@@ -84,6 +84,12 @@ class Project:
             unsafe=False,
             settings=copier.Settings(),
         )
+
+    def line_up_migrations(self) -> None:
+        """Put migrations that have arrived behind the project's own, as `make template-update` does."""
+        code = "from dev.template import line_up_migrations; line_up_migrations()"
+        done = run([self.service.toolbox.python, "-c", code], self.path, self.service.environment())
+        assert done.returncode == 0, done.stderr
 
     def settle(self, fresh_render: FreshRender) -> None:
         """Commit what an update has brought: from now on it is what the template has made."""
