@@ -61,7 +61,7 @@ class Service:
     def pytest(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run its tests."""
         command: list[str | Path] = [self.toolbox.python, "-m", "pytest", *arguments]
-        return run(command, self.project, self.environment(**variables), self.account)
+        return run(command, self.project, self.environment(**variables), self.account, self.patience)
 
     def start_pytest(self, *arguments: str, **variables: str) -> subprocess.Popen[bytes]:
         """Start its tests, in a process group of their own."""

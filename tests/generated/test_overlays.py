@@ -20,11 +20,13 @@ from tests.generated.conftest import MakeService
 from tests.generated.service import Service
 from tests.template import ROOT
 
+pytestmark = pytest.mark.timeout(900)
+
 OVERLAYS = {path.parent.name: path.parent for path in sorted((ROOT / "tests" / "overlays").glob("*/overlay.yml"))}
 SETTINGS = {
     name: yaml.safe_load((folder / "overlay.yml").read_text(encoding="utf-8")) for name, folder in OVERLAYS.items()
 }
-PATIENCE = 280
+PATIENCE = 800
 """For how many seconds the tests of one overlay may run."""
 
 
