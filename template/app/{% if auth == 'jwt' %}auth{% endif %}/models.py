@@ -40,7 +40,7 @@ ADDED_MEMBERS: dict[object, Role] = {}
 
 for name in ADDED:
     if not ROLE_NAME.fullmatch(name) or name in [*Role]:
-        raise ValueError(f"A role needs a name of its own in up to 10 lower-case letters, digits and _, not {name!r}.")
+        raise ValueError(f"A role needs a unique name in up to 10 lower-case letters, digits and _, not {name!r}.")
     ADDED_MEMBERS[name] = str.__new__(Role, name)
     ADDED_MEMBERS[name]._name_, ADDED_MEMBERS[name]._value_ = name.upper(), name
 

@@ -29,6 +29,6 @@ def _note(context: ExceptionContext) -> None:
 def add_advice(report: pytest.TestReport | pytest.CollectReport, trace: str) -> None:
     """Add the advice to a failed test, or a file that cannot be collected. `trace` names files of its traceback."""
     if "testclient.py" in trace:
-        hints["TestClient has an event loop of its own: use the fixture `client`, as in await client.get(...)"] = None
+        hints["TestClient runs a separate event loop: use the fixture `client`, as in await client.get(...)"] = None
     if report.failed and hints:
         report.sections.append(("advice", "\n".join(listed([*hints]))))

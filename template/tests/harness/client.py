@@ -94,7 +94,7 @@ class Exchange(httpx.AsyncByteStream):
             on_complete(self)
 
     async def aclose(self) -> None:
-        """Let the application know that nobody reads any more."""
+        """Tell the application that the client has disconnected."""
         self._is_over.set()
         await asyncio.wait({self._task}, timeout=DISCONNECT_TIMEOUT)
         self._task.cancel()

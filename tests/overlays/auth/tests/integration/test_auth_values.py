@@ -1,4 +1,4 @@
-"""What passes one layer is not to break the next: names, passwords and tokens that nobody would type."""
+"""Names, passwords and tokens that pass validation and could fail in a later layer."""
 
 import base64
 import json

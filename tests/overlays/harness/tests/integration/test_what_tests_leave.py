@@ -184,7 +184,7 @@ class TestIt:
     ),
     "test_client": (
         "from fastapi.testclient import TestClient\n\n\ndef test_it():\n    pass\n",
-        "TestClient has an event loop of its own: use the fixture `client`",
+        "TestClient runs a separate event loop: use the fixture `client`",
     ),
     "a_long_statement": (
         """
