@@ -62,4 +62,6 @@ def features_of(project: Path) -> set[str]:
     """Return the features that a project was rendered with, as ownership.yml names them."""
     answers = yaml.safe_load((project / ".copier-answers.yml").read_text(encoding="utf-8"))
     chosen = {name for name in ("example", "object_storage") if answers[name]} | {answers["auth"], answers["ci"]}
+    if answers["object_storage"] and answers["auth"] != "none":
+        chosen.add("file_owners")
     return (chosen | {question for question in ("auth", "ci") if answers[question] != "none"}) - {"none"}

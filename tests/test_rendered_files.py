@@ -66,7 +66,7 @@ def test_no_line_ends_with_a_space(a_render: Path) -> None:
 
 def test_no_file_but_python_has_double_blank_lines(a_render: Path) -> None:
     files = {name: text for name, text in texts(a_render).items() if not name.endswith(PYTHON_SUFFIXES)}
-    wrong = [name for name, text in files.items() if "\n\n\n" in re.sub(r"(?s)```python.*?```", "", text)]
+    wrong = [name for name, text in files.items() if "\n\n\n" in re.sub(r"(?s)```python.*?```", "python", text)]
     assert wrong == []
 
 

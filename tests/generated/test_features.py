@@ -28,9 +28,9 @@ COMBINATIONS: dict[str, Answers] = {
 # What a user deletes to be rid of a feature: its folders, and its tests. The migrations stay.
 PARTS = {
     "projects and tasks": ({"auth": "none"}, paths_of("example")),
-    "accounts": ({"auth": "jwt"}, paths_of("auth") + paths_of("jwt")),
-    "API keys": ({"auth": "api_key"}, paths_of("auth") + paths_of("api_key")),
-    "files": ({"auth": "jwt"}, paths_of("object_storage")),
+    "accounts": ({"auth": "jwt"}, paths_of("auth") + paths_of("jwt") + paths_of("file_owners")),
+    "API keys": ({"auth": "api_key"}, paths_of("auth") + paths_of("api_key") + paths_of("file_owners")),
+    "files": ({"auth": "jwt"}, paths_of("object_storage") + paths_of("file_owners")),
 }
 
 
