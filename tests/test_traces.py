@@ -34,7 +34,7 @@ TRACES = {
     # Of authentication and object storage together.
     "credentials": r"(?<!persist-)(?<!no[ ])credential",
     "forms": r"multipart",
-    "github": r"github|dependabot|actions/",
+    "github": r"(?<!https://)github|dependabot|actions/",
     "gitlab": r"gitlab|renovate",
 }
 PATTERNS = {feature: re.compile(words, re.VERBOSE | re.IGNORECASE) for feature, words in TRACES.items()}

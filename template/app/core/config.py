@@ -31,6 +31,7 @@ LONGEST_IN_POSTGRESQL = 2**31 // 1000
 # Not less than a millisecond: PostgreSQL takes 0 for no limit at all.
 Seconds = Annotated[float, Field(ge=0.001, le=LONGEST, allow_inf_nan=False)]
 ServerSeconds = Annotated[float, Field(ge=0.001, le=LONGEST_IN_POSTGRESQL, allow_inf_nan=False)]
+Delay = Annotated[float, Field(ge=0, le=LONGEST, allow_inf_nan=False)]
 WholeSeconds = Annotated[int, Field(gt=0, le=LONGEST)]
 Bytes = Annotated[int, Field(gt=0, lt=2**63)]
 Connections = Annotated[int, Field(ge=0, lt=2**18)]
@@ -105,9 +106,7 @@ class Settings(Section):
     max_request_head_bytes: Annotated[int, Field(ge=4096, le=1024 * 1024)] = 32 * 1024
     write_timeout: Seconds = 60
     request_body_timeout: Seconds = 30
-    shutdown_delay: Annotated[float, Field(ge=0, le=LONGEST, allow_inf_nan=False)] = Field(
-        default_factory=lambda data: 5 * (data.get("environment") == "production")
-    )
+    shutdown_delay: Delay = Field(default_factory=lambda data: 5 * (data.get("environment") == "production"))
     shutdown_timeout: WholeSeconds = 20
 
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)] = "INFO"

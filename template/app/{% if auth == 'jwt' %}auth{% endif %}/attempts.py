@@ -5,7 +5,7 @@ time, up to SIGN_IN_WINDOW. Clients without an earlier sign-in to the account al
 slows down guessing from many addresses; known clients are not affected by it (OWASP, "Slow Down Online Guessing Attacks
 with Device Cookies"). A count is forgotten SIGN_IN_WINDOW after the next attempt was allowed.
 
-The counts are kept in a fixed number of buckets, so that the table stays small whatever names and addresses are used.
+The counts are kept in a fixed number of slots, so that the table stays small whatever names and addresses are used.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ STEPS = 64
 """The first wait is this part of SIGN_IN_WINDOW: 14 seconds of a quarter of an hour."""
 CLIENTS = 10
 """All unknown clients together have as many attempts at a name as this number of clients."""
-BUCKET_DIGITS = 5
+SLOT_DIGITS = 5
 """Counts are kept under so many hexadecimal digits of a keyed hash: at most 16^5 rows for each kind of count."""
 
 
@@ -47,7 +47,7 @@ class Guess:
     @property
     def of_client(self) -> str:
         """The key of the attempts of this client with this name."""
-        return "client:" + _digest(self.username, self.client)[:BUCKET_DIGITS]
+        return "client:" + _digest(self.username, self.client)[:SLOT_DIGITS]
 
     @property
     def of_name(self) -> str:
@@ -116,7 +116,7 @@ async def succeed(session: AsyncSession, guess: Guess) -> None:
 
 def name_digest(username: str) -> str:
     """Return what stands for a name where the name itself must not be: in the log, and in the table."""
-    return _digest(username)[:BUCKET_DIGITS]
+    return _digest(username)[:SLOT_DIGITS]
 
 
 def _counted(guess: Guess) -> dict[str, tuple[int, timedelta]]:

@@ -128,8 +128,8 @@ async def test_being_turned_away_is_no_guess(
     assert (await try_password(client, user.username)).status_code == 200
 
 
-async def test_counts_are_kept_in_buckets(db_session: AsyncSession, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attempts, "BUCKET_DIGITS", 1)
+async def test_counts_are_kept_in_slots(db_session: AsyncSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attempts, "SLOT_DIGITS", 1)
     for number in range(60):
         guessing = attempts.Guess(f"name {number}", f"192.0.2.{number}")
         try:
