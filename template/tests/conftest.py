@@ -143,7 +143,7 @@ def make_client(
 
 @pytest.fixture
 def client(make_client: Callable[[dict[str, str]], httpx.AsyncClient]) -> httpx.AsyncClient:
-    """An HTTP client for the application that shows nothing of who it is. It needs not be closed."""
+    """An HTTP client for the application that shows nothing of who it is. Closing it is optional."""
     return make_client({})
 
 

@@ -7,7 +7,8 @@
 - `guard.py` has a function `guard(route)`: the dependencies that a request to any feature's `route` has to pass,
   or a function `protect(app)`, which puts a guard around the whole application.
 
-So a feature is added by making its folder and removed by deleting it, and no file has to know them all.
+So a feature is added by making its folder and removed by deleting it, and no file has to know them all. The folder needs
+no `__init__.py`.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from contextlib import AbstractAsyncContextManager
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import groupby
-from pkgutil import iter_modules
+from pathlib import Path
 from types import ModuleType
 
 from fastapi import APIRouter, FastAPI
@@ -29,10 +30,10 @@ from app.core.config import Section
 
 def feature_modules(name: str) -> Iterator[ModuleType]:
     """Import and yield `app.<feature>.<name>` of each feature that has such a module, in alphabetical order."""
-    for package in iter_modules(app.__path__, prefix="app."):
-        module = f"{package.name}.{name}"
-        if package.ispkg and package.name != "app.core" and find_spec(module):
-            yield import_module(module)
+    folders = {child.name for parent in app.__path__ for child in Path(parent).iterdir() if child.is_dir()}
+    for folder in sorted(folders - {"core", "__pycache__"}):
+        if folder.isidentifier() and find_spec(f"app.{folder}.{name}"):
+            yield import_module(f"app.{folder}.{name}")
 
 
 def load_models() -> None:

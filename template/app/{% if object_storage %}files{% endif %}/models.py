@@ -20,7 +20,7 @@ class File(Entity):
     __table_args__ = (Index("ix_files_created_at_unsettled", "created_at", postgresql_where=text("state <> 'stored'")),)
 
     owner_id: Mapped[UUID | None]
-    """Who uploaded it, `Caller.id`. None for an anonymous upload, and in rows from before 0.4.0."""
+    """Who uploaded it, `Caller.id`. None for anonymous uploads, and those from before version 0.4.0 of the template."""
     state: Mapped[str] = mapped_column(String(10), default=PENDING)
     name: Mapped[str] = mapped_column(String(255))
     content_type: Mapped[str] = mapped_column(String(127))

@@ -56,10 +56,9 @@ def guard(route):
 
 @pytest.fixture
 def feature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Path]:
-    """A feature in a folder of its own, beside those in `app/`."""
+    """A feature in a folder of its own, beside those in `app/`, with no `__init__.py`."""
     folder = tmp_path / "weather"
     folder.mkdir()
-    (folder / "__init__.py").touch()
     (folder / "router.py").write_text(ROUTER)
     (folder / "config.py").write_text(CONFIG)
     monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
