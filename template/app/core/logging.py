@@ -126,7 +126,11 @@ class SafeFormatter(logging.Formatter):
 
 
 class JsonLines(SafeFormatter, JsonFormatter):
-    """Makes one JSON object (RFC 8259) of each record, whatever it is given as `extra`."""
+    """Makes one JSON object (RFC 8259) of each record, whatever it is given as `extra`. Times are UTC (RFC 3339)."""
+
+    converter = time.gmtime
+    default_time_format = "%Y-%m-%dT%H:%M:%S"
+    default_msec_format = "%s.%03dZ"
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)

@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core.errors import RETRY_AFTER, problem_response
 from app.core.logging import request_id
-from app.core.security import Caller, caller
+from app.core.security import Client, client
 
 HandlerT = TypeVar("HandlerT", bound=Callable[..., Any])
 
@@ -33,34 +33,36 @@ PAGE_TYPES = (b"text/html", b"application/xhtml+xml", b"text/javascript", b"appl
 PAGE_POLICY = b"default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 VALIDATORS = frozenset({b"etag", b"last-modified"})
 NO_STORE = (b"cache-control", b"no-store")
+ANSWERS = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
+"""The messages that begin an answer, and have its headers."""
 ACCEPTABLE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 
 class RequestIdMiddleware:
-    """Give each request an id - the caller's `X-Request-ID` if it is a sane one - and return it in the response."""
+    """Give each request and WebSocket an id - the client's `X-Request-ID` if it is a sane one - and return it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
             return
         given = dict(scope["headers"]).get(b"x-request-id", b"")
         own = given if ACCEPTABLE_REQUEST_ID.fullmatch(given) else token_hex(16).encode()
 
         async def send_with_id(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], (b"x-request-id", own)]
+            if message["type"] in ANSWERS:
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", own)]
             await send(message)
 
         token = request_id.set(own.decode())
-        calling = caller.set(Caller(scope["client"][0] if scope.get("client") else ""))
+        calling = client.set(Client(scope["client"][0] if scope.get("client") else ""))
         try:
             await self.app(scope, receive, send_with_id)
         finally:
             request_id.reset(token)
-            caller.reset(calling)
+            client.reset(calling)
 
 
 class AccessLogMiddleware:

@@ -22,8 +22,8 @@ IPV6_NETWORK_BITS = 64
 
 
 @dataclass
-class Caller:
-    """Who sends a request: the address, and as soon as it is known the identity."""
+class Client:
+    """Who sends a request: the address, and the identity as soon as it is known."""
 
     address: str = ""
     identity: str | None = None
@@ -40,21 +40,21 @@ class Caller:
         return str(address.ipv4_mapped or IPv6Address(int(address) >> IPV6_NETWORK_BITS << IPV6_NETWORK_BITS))
 
 
-caller: ContextVar[Caller | None] = ContextVar("caller", default=None)
+client: ContextVar[Client | None] = ContextVar("client", default=None)
 """Who sends the request being served; None outside of one."""
 
 
-def current_caller() -> Caller:
-    """Return who sends the request being served; outside of one, an unknown caller."""
-    return caller.get() or Caller()
+def current_client() -> Client:
+    """Return who sends the request being served; outside of one, an unknown client."""
+    return client.get() or Client()
 
 
 def record(event: str, result: str, **details: str | None) -> None:
     """Log an event: `result` is "ok", or says in one word why not. Details become fields of the JSON object.
 
-    `by` and `client` name the caller, unless they are given.
+    `by` and `client` name the client, unless they are given.
     """
-    known = current_caller()
+    known = current_client()
     fields = {"event": event, "result": result, "by": known.identity, "client": known.address or None} | details
     said = " ".join(f"{name}={f'{value}'!r}" for name, value in fields.items() if value is not None)
     log.log(logging.INFO if result == "ok" else logging.WARNING, "%s", said, extra=fields)
@@ -62,7 +62,7 @@ def record(event: str, result: str, **details: str | None) -> None:
 
 def record_commit(session: AsyncSession, event: str, **details: str | None) -> None:
     """Log that something was done, as soon as the session has committed it; not at all if it is rolled back."""
-    who = current_caller()
+    who = current_client()
     fields = {"by": who.identity, "client": who.address or None} | details
     session.info.setdefault(UNCOMMITTED, []).append((event, fields))
 

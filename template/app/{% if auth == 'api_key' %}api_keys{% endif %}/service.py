@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.api_keys.models import ApiKey
 from app.core.access import UnauthorizedError
 from app.core.errors import ConflictError, NotFoundError, unique_violation_as
-from app.core.security import current_caller, record, record_commit
+from app.core.security import current_client, record, record_commit
 
 CHALLENGE = 'ApiKey header="X-API-Key"'
 
@@ -57,7 +57,7 @@ async def authenticate(session: AsyncSession, given: str) -> ApiKey:
         # Not what was sent: it may be a key of something else.
         record("key", "revoked" if key and is_right else "refused", key=key.prefix if key else None)
         raise UnauthorizedError("The API key is not valid, or was revoked.", CHALLENGE)
-    current_caller().identity = key.prefix
+    current_client().identity = key.prefix
     return key
 
 

@@ -132,7 +132,7 @@ def _counted(guess: Guess) -> dict[str, tuple[int, timedelta]]:
 
 def _until(now: datetime, count: ColumnElement[int], free: int, longest: timedelta) -> ColumnElement[datetime]:
     # When an attempt is forgotten, which is the window after the end of the wait.
-    doublings = func.least(count - free, STEPS)
+    doublings = func.least(count - free, STEPS.bit_length() - 1)  # PostgreSQL computes also the longer wait.
     wait = func.least(longest, _window() / STEPS * func.power(literal(2.0), doublings))
     return literal(now + _window()) + case((count < free, timedelta()), else_=wait)
 

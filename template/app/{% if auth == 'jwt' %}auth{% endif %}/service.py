@@ -4,7 +4,7 @@ import hmac
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
-from sqlalchemy import Executable, delete, exists, select, text, update
+from sqlalchemy import Executable, and_, delete, exists, not_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.auth import attempts, passwords
@@ -14,10 +14,12 @@ from app.auth.models import Role, SignIn, User
 from app.auth.tokens import Claims
 from app.core.config import load
 from app.core.db import AsyncSessionLocal
-from app.core.security import current_caller, record, record_commit
+from app.core.security import current_client, record, record_commit
 
 MOST_CHANGES = 3
 """How often to verify a password that was changed in the meantime."""
+SIGN_INS = 100
+"""How many sign-ins an account has at a time; one more ends the oldest."""
 
 
 async def sign_in(session: AsyncSession, username: str, password: str) -> SignIn:
@@ -31,7 +33,7 @@ async def sign_in(session: AsyncSession, username: str, password: str) -> SignIn
     username = normalised(username)
     digest = attempts.name_digest(username)
     try:
-        guess = await attempts.check(username, current_caller().network)
+        guess = await attempts.check(username, current_client().network)
         async with passwords.QUEUE.turn(guess.lane, known=guess.known) as run:
             await attempts.count(guess)
             user = await _verified(run, session, username, password)
@@ -74,9 +76,11 @@ async def _verified(run: passwords.Run, session: AsyncSession, username: str, pa
 
 
 async def begin(session: AsyncSession, user: User) -> SignIn:
-    """Sign `user` in, whose identity was proved, and remove their sign-ins that have expired."""
+    """Sign `user` in, whose identity was proved, and remove their sign-ins that have expired or are too many."""
     now = datetime.now(UTC)
-    await session.execute(delete(SignIn).where(SignIn.user_id == user.id, SignIn.expires_at < now))
+    newest = select(SignIn.id).where(SignIn.user_id == user.id).order_by(SignIn.expires_at.desc()).limit(SIGN_INS - 1)
+    is_kept = and_(SignIn.expires_at >= now, SignIn.id.in_(newest))
+    await session.execute(delete(SignIn).where(SignIn.user_id == user.id, not_(is_kept)))
     until = now + timedelta(seconds=load(AuthSettings).sign_in_lifetime)
     new = SignIn(user_id=user.id, refresh_id=uuid4(), expires_at=until)
     session.add(new)
@@ -127,7 +131,7 @@ async def authenticate(session: AsyncSession, claims: Claims, *, lock: bool = Fa
     user = await session.scalar(signed_in.with_for_update(read=True, of=SignIn) if lock else signed_in)
     if user is None:
         raise BadTokenError
-    current_caller().identity = str(user.id)
+    current_client().identity = str(user.id)
     return user
 
 

@@ -13,7 +13,7 @@ from app.auth.tokens import Claims
 from app.core.access import ForbiddenError
 from app.core.errors import ConflictError, InvalidInputError, NotFoundError, unique_violation_as
 from app.core.pagination import PageRequest, Rows, paginate
-from app.core.security import current_caller, record, record_commit
+from app.core.security import current_client, record, record_commit
 
 
 async def create_user(session: AsyncSession, new: UserCreate, by: Claims | None = None) -> User:
@@ -77,7 +77,7 @@ async def change_password(session: AsyncSession, user: User, change: PasswordCha
     verified = user.password_hash
     await session.commit()  # To give the connection back: hashing takes long.
     try:
-        guess = await attempts.check(user.username, current_caller().network)
+        guess = await attempts.check(user.username, current_client().network)
         async with passwords.QUEUE.turn(str(user.id), known=True) as run:
             new_password = change.new_password.get_secret_value()
             await run(strength.refuse_guessable, new_password, user.username)

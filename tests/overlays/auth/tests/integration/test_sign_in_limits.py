@@ -7,12 +7,12 @@ import httpx
 import pytest
 import time_machine
 from fastapi import FastAPI
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.auth import attempts
-from app.auth.models import Attempts, User
-from app.core.security import Caller
+from app.auth import attempts, service
+from app.auth.models import Attempts, SignIn, User
+from app.core.security import Client
 from tests.fixtures.auth import PASSWORD, MakeUser
 from tests.integration.test_auth import ME, try_password
 from tests.unit.test_password_queue import busy
@@ -70,7 +70,7 @@ async def test_addresses_of_one_ipv6_network_are_one_client(user: User, from_add
     ],
 )
 def test_what_is_a_client(address: str, network: str) -> None:
-    assert Caller(address).network == network
+    assert Client(address).network == network
 
 
 async def test_guessing_from_many_addresses_is_slowed_down(
@@ -150,6 +150,35 @@ async def test_each_further_attempt_waits_twice_as_long_up_to_the_window(client:
             now += timedelta(seconds=waits[-1])
 
     assert waits == [15, 29, 57, 113, 225, 450, 900, 900, 900, 900]
+
+
+@pytest.mark.parametrize("further", [1, 1000, 2_000_000_000])
+async def test_a_wait_stays_the_same_however_often_a_name_was_tried(
+    user: User, from_address: From, db_session: AsyncSession, further: int
+) -> None:
+    """PostgreSQL computes the doubled wait also where the longest one counts: it must not overflow."""
+    client = from_address("192.0.2.1")
+    await guess(client, user.username, 5)
+    past = datetime.now(UTC) + timedelta(seconds=1)
+    await db_session.execute(update(Attempts).values(count=Attempts.count + further, until=past))
+    await db_session.commit()
+
+    assert await guess(client, user.username, 2) == [401, 429]
+
+
+async def test_an_account_has_a_bounded_number_of_sign_ins(
+    user: User, client: httpx.AsyncClient, db_session: AsyncSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "SIGN_INS", 3)
+    tokens = []
+    for seconds in range(5):
+        with time_machine.travel(datetime.now(UTC) + timedelta(seconds=seconds), tick=False):
+            tokens.append((await try_password(client, user.username)).json()["access_token"])
+
+    statuses = [(await client.get(ME, headers={"Authorization": f"Bearer {token}"})).status_code for token in tokens]
+
+    assert statuses == [401, 401, 200, 200, 200]
+    assert len((await db_session.scalars(select(SignIn))).all()) == 3
 
 
 async def test_many_accounts_share_no_state(make_user: MakeUser, from_address: From, client: httpx.AsyncClient) -> None:
