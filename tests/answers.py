@@ -1,12 +1,15 @@
 """The answers that are tried, and those that are refused."""
 
-from itertools import product
 from typing import Any
 
 from tests.pairs import choices, pairwise
 from tests.template import QUESTIONS
+from tools.checkout import values
 
 Answers = dict[str, Any]
+
+FEATURE_QUESTIONS = ("auth", "object_storage", "example")
+BOOLEANS = [name for name, question in QUESTIONS.items() if question["type"] == "bool"]
 
 AWKWARD = """It's "naïve" & <b>: C:\\temp\\ # {{ 7*7 }} {% raw %} ${x} $(x) 🚀"""
 
@@ -49,18 +52,16 @@ TEXTS: dict[str, Answers] = {
     "proprietary": {"license": "Proprietary", "author_name": AWKWARD, "python_version": "3.13", "example": False},
 }
 
-# Every combination of features that is not among those above, and with them in turn every CI, Python and PostgreSQL.
+# Sets of features in which every two answers meet, and with them in turn every CI, Python and PostgreSQL. Services with
+# these are run in full, so there must not be many.
 FEATURES: dict[str, Answers] = {
-    f"{auth}{'-storage' * storage}{'-example' * example}": {
-        "auth": auth,
-        "object_storage": storage,
-        "example": example,
+    "-".join(name if answer is True else str(answer) for name, answer in row.items() if answer is not False): row
+    | {
         "ci": ("gitlab", "none", "github")[number % 3],
         "python_version": ("3.14", "3.13", "3.12", "3.11")[number % 4],
-        "postgres_version": ("18", "17", "16")[number // 4],
+        "postgres_version": ("18", "17", "16")[number % 3],
     }
-    for number, (auth, storage, example) in enumerate(product(("none", "api_key", "jwt"), (False, True), (False, True)))
-    if auth != "none" or storage
+    for number, row in enumerate(pairwise({name: values(QUESTIONS[name]) for name in FEATURE_QUESTIONS}))
 }
 
 # Sets of answers in which every two answers meet.
@@ -133,7 +134,7 @@ REFUSED: list[tuple[str, Any, str]] = [
     *(("author_name", f"A{character}b", "one line of printable characters") for character in UNPRINTABLE),
     *(("author_email", address, "not an e-mail address: write name@example.com") for address in ADDRESSES),
     ("author_email", f"{'n' * 250}@example.com", "At most 254 characters"),
-    *((question, word, "Answer true or false.") for question in ("example", "object_storage") for word in WORDS),
+    *((question, word, "Answer true or false.") for question in BOOLEANS for word in WORDS),
     ("license", "GPL-3.0", "is not in ['MIT', 'Apache-2.0', 'BSD-3-Clause', 'Proprietary']"),
     ("license", "mit", "is not in ['MIT', 'Apache-2.0', 'BSD-3-Clause', 'Proprietary']"),
     ("python_version", "3.10", "is not in ['3.14', '3.13', '3.12', '3.11']"),
@@ -145,7 +146,7 @@ REFUSED: list[tuple[str, Any, str]] = [
     *((name, None, f'Invalid answer "None" of type "<class \'NoneType\'>" to question "{name}"') for name in QUESTIONS),
     *((name, ["a"], "Could not convert ['a'] to string") for name, one in QUESTIONS.items() if one["type"] == "str"),
     *((name, {}, "Could not convert {} to string") for name, one in QUESTIONS.items() if one["type"] == "str"),
-    *((name, value, "Answer true or false.") for name in ("example", "object_storage") for value in (2, 0.5, ["a"])),
+    *((name, value, "Answer true or false.") for name in BOOLEANS for value in (2, 0.5, ["a"])),
     ("project_slug", 7, "Use lower-case letters, digits and single hyphens"),
     ("author_email", 7, "not an e-mail address"),
     ("python_version", 3.1, "is not in ['3.14', '3.13', '3.12', '3.11']"),  # What YAML makes of 3.10.
