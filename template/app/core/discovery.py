@@ -7,7 +7,7 @@
 - `guard.py` has a function `guard(route)`: the dependencies that a request to any feature's `route` has to pass,
   or a function `protect(app)`, which puts a guard around the whole application.
 
-So a feature is added by making its folder and removed by deleting it, and no file has to know them all. The folder needs
+So a feature is added by making its folder and removed by deleting it, and no file has to know them all. A folder needs
 no `__init__.py`.
 """
 
