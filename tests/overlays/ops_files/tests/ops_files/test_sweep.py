@@ -1,5 +1,6 @@
 """The clean-up removes what it can, and leaves no upload behind that is still under way."""
 
+from datetime import timedelta
 from uuid import UUID
 
 import httpx
@@ -11,9 +12,17 @@ from sqlalchemy import text, update
 from app.core.db import AsyncSessionLocal
 from app.core.errors import UnavailableError
 from app.files import service
+from app.files.config import REQUEST_TIMEOUT, RETRIES, FileSettings
 from app.files.models import DOOMED, File
 from app.files.storage import Storage
 from tests.fixtures.files import keys_of, upload
+
+
+@pytest.mark.parametrize("seconds", [0.001, 10, 900])
+def test_an_upload_is_not_given_up_while_the_storage_may_try_again(seconds: float) -> None:
+    settings = FileSettings(environment="test", upload_timeout=seconds)
+
+    assert settings.given_up_after > timedelta(seconds=seconds) + (RETRIES + 1) * REQUEST_TIMEOUT
 
 
 async def test_one_that_cannot_be_deleted_keeps_no_other(
