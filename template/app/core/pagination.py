@@ -8,13 +8,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
 from typing import Annotated, Generic, TypeVar
 from uuid import UUID
 
 from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import Select, bindparam, tuple_
+from sqlalchemy import Select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.errors import InvalidInputError
@@ -69,20 +68,14 @@ async def paginate(
     Raises:
         InvalidInputError: the cursor did not come from here.
     """
-    statement = _newest_first(statement, model)
+    statement = statement.order_by(model.created_at.desc(), model.id.desc()).limit(page.limit + 1)
     if page.cursor is not None:
         position = tuple_(model.created_at, model.id)
         statement = statement.where(position < tuple_(*decode_cursor(page.cursor)))
-    rows = (await session.scalars(statement, {"most": page.limit + 1})).all()
+    rows = (await session.scalars(statement)).all()
     more = len(rows) > page.limit
     items = rows[: page.limit]
     return Rows(items, encode_cursor(items[-1].created_at, items[-1].id) if more else None)
-
-
-@lru_cache(maxsize=100)
-def _newest_first(statement: Select[EntityT], model: type[EntityT]) -> Select[EntityT]:
-    # Kept, because to put a statement together takes as long as to run it, and most lists have the same each time.
-    return statement.order_by(model.created_at.desc(), model.id.desc()).limit(bindparam("most"))
 
 
 def encode_cursor(created_at: datetime, row_id: UUID) -> str:
