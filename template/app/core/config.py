@@ -8,9 +8,11 @@ import re
 import socket
 from functools import cache
 from ipaddress import ip_address
+from os import environ
 from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic_core import Url
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 from sqlalchemy import URL, make_url
 
@@ -39,7 +41,7 @@ Connections = Annotated[int, Field(ge=0, lt=2**18)]
 
 TARGET_TRIPLE = re.compile(r"\w+-(conda|apple|pc|unknown|w64)-[\w.-]+")
 HOST_NAME = re.compile(r"[\w.-]+", re.ASCII)
-ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[1-9][0-9]{0,4})?")
+ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[1-9][0-9]*)?")
 DEFAULT_PORT = re.compile("http://.*:80|https://.*:443")
 
 SectionT = TypeVar("SectionT", bound="Section")
@@ -89,6 +91,14 @@ def explain(error: ValidationError) -> str:
         variable = "_".join(map(str, problem["loc"])).upper()
         lines.append(f"{variable} {problem['msg'].removeprefix('Value error, ')}".strip())
     return "\n".join(lines)
+
+
+def is_connectable(url: str) -> bool:
+    """Say whether a client can connect to the host and port of `url`: the rules are those of the browsers' standard."""
+    try:
+        return Url(url).port != 0
+    except ValidationError:
+        return False
 
 
 def _upper(value: object) -> object:
@@ -153,7 +163,8 @@ class Settings(Section):
     @classmethod
     def _require_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for number, origin in enumerate(value, 1):
-            if not ORIGIN.fullmatch(origin) or DEFAULT_PORT.fullmatch(origin):
+            is_url = origin in {"*", "null"} or (ORIGIN.fullmatch(origin) and is_connectable(origin))
+            if not is_url or DEFAULT_PORT.fullmatch(origin):
                 raise ValueError(
                     f"needs origins as browsers send them, which number {number} is not: scheme://host or "
                     "scheme://host:port, separated by commas, in lower case, without a path, a slash at the end, "
@@ -188,12 +199,14 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _refuse_weak_password(self) -> Self:
-        password = self.database.password
-        if self.environment != "production" or password is None:  # Without one, the server asks for something else.
+        source, password = "DATABASE_URL", self.database.password
+        if password is None:  # Then the driver takes this one. Without it, the server asks for something else.
+            source, password = "PGPASSWORD", environ.get("PGPASSWORD") or None
+        if self.environment != "production" or password is None:
             return self
         if password in EXAMPLE_PASSWORDS or len(password) < SHORTEST_PASSWORD:
             raise ValueError(
-                f"DATABASE_URL has an example password or one of under {SHORTEST_PASSWORD} characters: choose another"
+                f"{source} has an example password or one of under {SHORTEST_PASSWORD} characters: choose another"
             )
         return self
 

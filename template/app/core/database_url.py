@@ -13,6 +13,8 @@ from sqlalchemy.exc import ArgumentError
 
 DATABASE_DRIVER = "postgresql+asyncpg"
 HOST = re.compile(r"[\w.:-]+(%\w+)?|/.*", re.ASCII)
+NO_SOCKET = "/" + "x" * 200
+"""A socket whose path is too long, which is refused without an error number; a file that is missing has one."""
 ESCAPES = "write @ as %40, / as %2F, : as %3A, ? as %3F, # as %23 and % as %25 in its user name and password"
 
 INSTEAD = {
@@ -39,7 +41,10 @@ INSTEAD = {
     "database": "write it after the host",
 }
 """Query parameters of other drivers, and those whose place is a setting: what to do instead."""
-NO_TEXT = frozenset({"dsn", "service", "servicefile", "loop", "connection_class", "record_class"})
+NO_TEXT = frozenset(
+    {"dsn", "service", "servicefile", "loop", "connection_class", "record_class"}
+    | {"max_cached_statement_lifetime", "max_cacheable_statement_size"}
+)
 """Arguments of `asyncpg.connect` that a URL cannot give, or that have no effect there."""
 
 
@@ -52,7 +57,7 @@ def check_database_url(value: str) -> str:
     if value.strip("\"' \t\r\n") != value or not value.isprintable() or " " in value:
         raise ValueError("has a space, a line break or a quotation mark in or around it that does not belong there")
     try:
-        url = make_url(value)
+        url = make_url(value, keep_blank_values=True)
     except ArgumentError:
         url = URL.create("unreadable")
     except ValueError:  # Its message would repeat what stands where the port should be, often a part of a password.
@@ -71,8 +76,6 @@ def _check_address(url: URL) -> None:
     misplaced = re.search("[@/:?#]", database) or "@" in f"{url.query}"
     if misplaced or not all(map(_is_host, hosts)):
         raise ValueError(f"cannot be taken apart into user, password, host and database: {ESCAPES}")
-    if url.port is not None and not 0 < url.port < 2**16:
-        raise ValueError("has a port that is not between 1 and 65535")
     if not hosts and url.username and not environ.get("PGHOST"):
         raise ValueError("names no host between @ and /")
     if not database and not environ.get("PGDATABASE"):
@@ -90,13 +93,19 @@ def _check_parameters(url: URL) -> None:
             raise ValueError(f"has the parameter {name}, which is not one of the driver's: {instead}")
         if len(values) > 1 and name != "host":
             raise ValueError(f"has the parameter {name} more than once")
+        if not all(values):
+            raise ValueError(f"has the parameter {name} without a value: give it one, or leave it out")
     try:
         _, arguments = url.get_dialect()().create_connect_args(url)
     except (ArgumentError, ValueError):
         raise ValueError("names several hosts: each needs its port, as ?host=a:5432&host=b:5432") from None
-    for name in url.query.keys() - {"host", "port"}:
-        with ThreadPoolExecutor(1) as thread:  # Another loop may be running in this one.
-            thread.submit(asyncio.run, _ask_driver(name, arguments[name])).result()
+    ports = arguments.get("port", [])
+    for port in (url.port, *(ports if isinstance(ports, list) else [ports])):
+        if port is not None and not 0 < port < 2**16:
+            raise ValueError("has a port that is not between 1 and 65535")
+    parameters = {name: arguments[name] for name in url.query.keys() - {"host", "port"}}
+    with ThreadPoolExecutor(1) as thread:  # Another loop may be running in this one.
+        thread.submit(asyncio.run, _ask_driver(parameters)).result()
 
 
 def _is_host(text: str) -> bool:
@@ -106,18 +115,20 @@ def _is_host(text: str) -> bool:
         return False
 
 
-async def _ask_driver(name: str, value: object) -> None:
-    """Have the driver check a parameter. It connects to a socket that does not exist, so this touches no network.
+async def _ask_driver(parameters: dict[str, Any]) -> None:
+    """Have the driver check all parameters, and the variables that it reads. This touches no network.
 
     Raises:
-        ValueError: it does not take this value.
+        ValueError: it does not take them.
     """
-    options: dict[str, Any] = {name: value, "host": "/nonexistent", "port": 5432}
+    options: dict[str, Any] = parameters | {"host": NO_SOCKET, "port": 5432}
     try:
         await asyncpg.connect(**options, user="-", password="-", database="-")  # noqa: S106
-    except OSError:
-        pass
     except Exception as error:
+        if isinstance(error, OSError) and error.errno is None:  # It has come as far as the socket.
+            return
         reason = str(error).partition("\n")[0]
         advice = "; the variable PGSSLROOTCERT names another" if "certificate" in reason else ""
-        raise ValueError(f"has a value of {name} that the driver does not take: {reason}{advice}") from None
+        raise ValueError(
+            f"or a variable such as PGSSLMODE has a value that the driver does not take: {reason}{advice}"
+        ) from None

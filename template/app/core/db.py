@@ -276,7 +276,7 @@ class BriefConnection(asyncpg.Connection):
 
 
 async def _connect(*args: Any, **kwargs: Any) -> asyncpg.Connection:
-    """Connect, and give a name to the failures of the network, which are bare `OSError`s otherwise."""
+    """Connect, and give one name to all failures but the server's own, such as bare `OSError`s of the network."""
     try:
         connection = await asyncpg.connect(*args, connection_class=BriefConnection, **kwargs)
         try:
@@ -286,7 +286,9 @@ async def _connect(*args: Any, **kwargs: Any) -> asyncpg.Connection:
         except BaseException:
             connection.terminate()
             raise
-    except OSError as error:
+    except asyncpg.PostgresError:
+        raise
+    except Exception as error:
         raise DatabaseUnavailableError from error
     return connection
 

@@ -6,7 +6,7 @@ are recognised by SQLSTATE, PostgreSQL's manual, appendix "PostgreSQL Error Code
 - 409: class 23 (integrity constraints, NOT NULL and CHECK included: they speak of the stored row), 44, and what a
   trigger raises (P0001);
 - 422: class 22 (values, those that the driver cannot encode included) and 54 (limits), if the request has any input;
-- 503: class 40 (transaction rollback), time-outs, and connections, resources and operators (08, 28, 3D, 53, 57, 58);
+- 503: class 40 (transaction rollback), its time-outs, and connections, resources, operators (08, 28, 3D, 53, 57, 58);
 - 500: all others, such as 42 (a bug in the SQL).
 """
 
@@ -15,6 +15,7 @@ import logging
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from http import HTTPMethod, HTTPStatus
+from traceback import walk_tb
 from typing import Any
 from urllib.parse import quote
 
@@ -207,8 +208,8 @@ def install_error_handlers(app: FastAPI) -> None:
     app.exception_handler(DBAPIError)(_handle_database)
     app.exception_handler(asyncpg.PostgresError)(_handle_database)  # From the driver's own methods, such as COPY.
     app.exception_handler(StaleDataError)(_handle_stale)
-    app.exception_handler(PoolTimeoutError)(_handle_timeout)
-    app.exception_handler(TimeoutError)(_handle_timeout)  # asyncpg's `command_timeout`, which SQLAlchemy lets through
+    app.exception_handler(PoolTimeoutError)(_unavailable)
+    app.exception_handler(TimeoutError)(_handle_timeout)
 
 
 async def _handle_http(request: Request, error: HTTPException) -> ProblemResponse:
@@ -257,8 +258,12 @@ async def _handle_service(request: Request, error: ServiceError) -> ProblemRespo
     return problem_response(request.url.path, error.status, str(error), headers=error.headers)
 
 
-async def _handle_timeout(request: Request, error: TimeoutError | PoolTimeoutError) -> ProblemResponse:
-    return await _unavailable(request, error)
+async def _handle_timeout(request: Request, error: TimeoutError) -> ProblemResponse:
+    # Only one of the driver's own methods is the database's: within a session it has another class already.
+    modules = (frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__))
+    if any(module.startswith("asyncpg.") for module in modules):
+        return await _unavailable(request, error)
+    raise error
 
 
 async def _handle_stale(request: Request, _error: StaleDataError) -> ProblemResponse:

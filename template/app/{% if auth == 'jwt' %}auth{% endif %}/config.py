@@ -11,6 +11,8 @@ from app.auth.strength import is_guessable
 from app.core.config import EXAMPLE_PASSWORDS, SHORTEST_PASSWORD, Seconds, Section
 
 SHORTEST_SECRET = 32
+FEWEST_CHARACTERS = 6
+"""How many different characters a secret has at least. Of 32 random digits, one in 17 million has fewer."""
 LONGEST_PASSWORD = 200
 """That of the form to sign in with."""
 EXAMPLE_SECRETS = frozenset({"at-least-32-characters-of-your-own"})
@@ -57,7 +59,7 @@ class AuthSettings(Section):
     @model_validator(mode="after")
     def _refuse_weak_secrets(self) -> Self:
         secret, password = self.jwt_secret.get_secret_value(), self.owner_password.get_secret_value()
-        if len(secret) < SHORTEST_SECRET or secret in EXAMPLE_SECRETS:
+        if len(secret) < SHORTEST_SECRET or len({*secret}) < FEWEST_CHARACTERS or secret in EXAMPLE_SECRETS:
             raise ValueError(
                 f"JWT_SECRET needs at least {SHORTEST_SECRET} random characters of its own: "
                 'python -c "import secrets; print(secrets.token_urlsafe())" makes some'

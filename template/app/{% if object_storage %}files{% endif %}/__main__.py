@@ -6,11 +6,9 @@ import sys
 from logging.config import dictConfig
 
 from pydantic import ValidationError
-from sqlalchemy.exc import DBAPIError
 
 from app.core.config import Settings, explain, load
 from app.core.db import bind_engine, create_engine
-from app.core.errors import ServiceError
 from app.core.logging import logging_config
 from app.files.config import FileSettings
 from app.files.service import sweep
@@ -24,7 +22,7 @@ async def clean(settings: Settings, file_settings: FileSettings) -> int:
     async with bind_engine(create_engine(settings)):
         try:
             log.info("%d leftovers of files removed", await sweep(Storage(file_settings), file_settings))
-        except (ServiceError, DBAPIError) as error:
+        except Exception as error:
             log.error("Files are left to be removed: %r", error.__cause__ or error)
             return 1
     return 0

@@ -5,7 +5,9 @@ A feature adds a rule with a module `file_rules.py` that has a function
 """
 
 from enum import StrEnum
+from functools import cache
 from http import HTTPStatus
+from types import ModuleType
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -29,9 +31,15 @@ class FileForbiddenError(ServiceError):
     status = HTTPStatus.FORBIDDEN
 
 
+@cache
+def rules() -> tuple[ModuleType, ...]:
+    """Return the rules of all features. They are looked for once: that blocks the event loop."""
+    return tuple(feature_modules("file_rules"))
+
+
 async def may(session: AsyncSession, caller: Caller | None, action: Action, file: File) -> bool:
     """Say whether somebody may do something with a file."""
-    for module in feature_modules("file_rules"):
+    for module in rules():
         decision: bool | None = await module.may(session, caller, action, file)
         if decision is not None:
             return decision

@@ -6,7 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
-from app.core.config import EXAMPLE_PASSWORDS, Seconds, Section
+from app.core.config import EXAMPLE_PASSWORDS, Seconds, Section, is_connectable
 
 EXAMPLE_SECRETS = EXAMPLE_PASSWORDS | {"a-secret-key-of-its-own", "minioadmin"}
 SHORTEST_SECRET = 16
@@ -14,10 +14,13 @@ PART_SIZE = 8 * 1024**2
 """Of the largest files. Smaller ones have smaller parts, because each upload keeps some of them in memory."""
 SMALLEST_PART = 5 * 1024**2
 """The least that S3 takes for all parts but the last."""
-ENDPOINT = re.compile(r"https?://([\w.-]+|\[[0-9A-Fa-f:.]+\])(:[1-9][0-9]{0,4})?(/[\w./~%-]*)?", re.ASCII)
+ENDPOINT = re.compile(r"https?://([\w.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?(/[\w./~%-]*)?", re.ASCII)
 BUCKET = re.compile(r"[A-Za-z0-9][\w.-]{1,253}[A-Za-z0-9]", re.ASCII)
 MOST_PARTS = 10_000
 """How many parts S3 lets an object have."""
+REQUEST_TIMEOUT = timedelta(seconds=30)
+"""Of one request to the storage, of which an upload needs one for each part."""
+RETRIES = 2
 
 
 class FileSettings(Section):
@@ -41,6 +44,8 @@ class FileSettings(Section):
             raise ValueError("must be a URL that begins with https:// or http://")
         if value and not ENDPOINT.fullmatch(value):
             raise ValueError("must have no user, query, fragment or space in it")
+        if value and not is_connectable(value):
+            raise ValueError("has a host or a port that does not exist")
         return value.rstrip("/")
 
     @field_validator("s3_bucket_name")
@@ -82,4 +87,4 @@ class FileSettings(Section):
     @property
     def given_up_after(self) -> timedelta:
         """The age at which an upload that is not complete never will be, with time for the storage's own retries."""
-        return timedelta(seconds=2 * self.upload_timeout)
+        return timedelta(seconds=2 * self.upload_timeout) + (RETRIES + 1) * REQUEST_TIMEOUT

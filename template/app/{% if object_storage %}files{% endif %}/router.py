@@ -45,6 +45,7 @@ async def get_file(request: Request, session: ReadSession, file_id: UUID) -> Fil
     return FileRead.model_validate(await service.read_file(session, file_id, caller_of(request)))
 
 
+@router.head("/{file_id}/content", include_in_schema=False)
 @router.get(
     "/{file_id}/content",
     status_code=status.HTTP_307_TEMPORARY_REDIRECT,
@@ -56,7 +57,9 @@ async def get_file_content(
 ) -> RedirectResponse:
     """Redirect to the content: a URL at the storage that works for a minute, for whoever has it."""
     file = await service.read_file(session, file_id, caller_of(request))
-    return RedirectResponse(await storage.link(str(file.id)), headers={"Cache-Control": "no-store"})
+    # The signature covers the method, with which clients follow a redirect of this status.
+    link = await storage.link(str(file.id), method="HEAD" if request.method == "HEAD" else "GET")
+    return RedirectResponse(link, headers={"Cache-Control": "no-store"})
 
 
 @router.delete(

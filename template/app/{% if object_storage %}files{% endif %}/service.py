@@ -196,21 +196,30 @@ async def sweep(storage: Storage, settings: FileSettings) -> int:
     """Remove what uploads and deletions that were cut off have left. Returns how many files that were.
 
     Raises:
-        StorageUnavailableError: some are still there.
+        UnavailableError: some are still there; all others are gone.
     """
-    swept = 0
+    found = swept = 0
+    last = UUID(int=0)
     too_old = func.clock_timestamp() - settings.given_up_after
-    some = select(File.id).where(File.state != STORED, File.created_at < too_old).limit(SWEPT_AT_ONCE)
-    # Doomed first: no upload can be confirmed any more whose object is about to go.
-    doom = update(File).where(File.id.in_(some), File.state != STORED).values(state=DOOMED).returning(File.id)
+    leftovers = select(File.id).where(File.state != STORED, File.created_at < too_old).order_by(File.id)
     while True:
+        # In the order of their ids, so that one that cannot be removed is not found a second time.
+        some = leftovers.where(File.id > last).limit(SWEPT_AT_ONCE)
+        # Doomed first: no upload can be confirmed any more whose object is about to go.
+        doom = update(File).where(File.id.in_(some), File.state != STORED).values(state=DOOMED).returning(File.id)
         async with AsyncSessionLocal.begin() as session:
             ids = (await session.scalars(doom)).all()
         if not ids:
-            return swept
+            break
         for file_id in ids:
-            await _remove(storage, file_id)
-        swept += len(ids)
+            with _left_to_sweep(file_id):
+                await _remove(storage, file_id)
+                swept += 1
+        found += len(ids)
+        last = max(ids)
+    if swept < found:
+        raise UnavailableError(f"{found - swept} of {found} leftovers of files could not be removed: see the log.")
+    return swept
 
 
 async def _doom(file_id: UUID) -> None:
@@ -230,4 +239,4 @@ def _left_to_sweep(file_id: UUID) -> Generator[None]:
     try:
         yield
     except Exception as error:
-        log.warning("file %s is left to be swept: %r", file_id, error)
+        log.warning("file %s is left to be swept: %r", file_id, error.__cause__ or error)

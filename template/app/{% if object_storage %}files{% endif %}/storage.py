@@ -6,19 +6,16 @@ from collections.abc import AsyncGenerator, AsyncIterator, Generator
 from contextlib import contextmanager
 from datetime import timedelta
 from http import HTTPStatus
+from typing import Literal
 
 import obstore
-from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
 from app.core.errors import RETRY_AFTER, ServiceError
-from app.files.config import FileSettings
+from app.files.config import REQUEST_TIMEOUT, RETRIES, FileSettings
 
 PARTS_AT_ONCE = 2
 CONNECT_TIMEOUT = timedelta(seconds=5)
-REQUEST_TIMEOUT = timedelta(seconds=30)
-"""Of one request, of which an upload needs one for each part."""
-RETRIES = 2
 ERROR_CODE = re.compile(r"<Code>(\w+)</Code>")
 LINK_LIFETIME = timedelta(minutes=1)
 
@@ -96,16 +93,19 @@ class Storage:
         Raises:
             StorageUnavailableError: it may still be there.
         """
+        store = _given(self._store)
         with _translated():
-            await obstore.delete_async(_given(self._store), key)
+            await obstore.delete_async(store, key)
 
-    async def link(self, key: str, lifetime: timedelta = LINK_LIFETIME) -> str:
-        """Return a URL from which anybody can read an object for a while.
+    async def link(self, key: str, lifetime: timedelta = LINK_LIFETIME, method: Literal["GET", "HEAD"] = "GET") -> str:
+        """Return a URL at which anybody can use `method` on an object for a while.
 
         Raises:
             StorageUnavailableError: there is no storage.
         """
-        return await obstore.sign_async(_given(self._public_store), "GET", key, lifetime)
+        store = _given(self._public_store)
+        with _translated():
+            return await obstore.sign_async(store, method, key, lifetime)
 
 
 class _RefusedError(Exception):
@@ -155,5 +155,5 @@ def _given(store: S3Store | None) -> S3Store:
 def _translated() -> Generator[None]:
     try:
         yield
-    except (BaseError, OSError) as error:
+    except Exception as error:  # Not only the library's own: where it panics, it raises a bare one.
         raise StorageUnavailableError from _RefusedError(error)

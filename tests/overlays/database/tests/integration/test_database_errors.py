@@ -1,9 +1,11 @@
 """Errors of a real PostgreSQL become the status that their class stands for, wherever they are raised."""
 
+import asyncio
 import datetime
 import json
 from collections.abc import AsyncGenerator
 from decimal import Decimal
+from pathlib import Path
 from typing import Annotated, Any
 
 import httpx
@@ -30,8 +32,9 @@ from sqlalchemy.dialects.postgresql import INET, JSON, JSONB
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from app.core.config import Settings
+from app.core.db import create_engine
 from app.core.deps import ReadSession, Session
-from app.core.errors import ConflictError, unique_violation_as
+from app.core.errors import ConflictError, DatabaseUnavailableError, unique_violation_as
 from app.core.openapi import DocumentedAPI
 from app.core.retries import in_transaction
 from app.main import create_app
@@ -140,6 +143,19 @@ async def copy(session: Session) -> None:
     await raw.driver_connection.execute("INSERT INTO things (id) VALUES (1)")
 
 
+@router.get("/time-out/driver")
+async def wait_for_the_driver(session: Session) -> None:
+    raw = await (await session.connection()).get_raw_connection()
+    await raw.driver_connection.execute("SELECT pg_sleep(60)", timeout=0.05)
+
+
+@router.get("/time-out/other")
+async def wait_for_something_else(session: Session) -> None:
+    await session.execute(select(1))
+    async with asyncio.timeout(0.01):
+        await asyncio.Event().wait()
+
+
 @router.post("/values/{name}")
 async def send_value(session: Session, name: str) -> None:
     kind, value = (VALUES | STORED)[name]
@@ -221,6 +237,29 @@ async def test_exclusion_is_named_like_uniqueness(client: httpx.AsyncClient, val
 @pytest.mark.usefixtures("things")
 async def test_the_class_decides_for_the_driver(client: httpx.AsyncClient) -> None:
     assert_problem(await client.post("/errors/copy"), 409)
+
+
+@pytest.mark.real_db
+@pytest.mark.parametrize(("what", "status"), [("driver", 503), ("other", 500)])
+async def test_only_a_time_out_of_the_driver_is_the_databases(
+    live_client: httpx.AsyncClient, what: str, status: int
+) -> None:
+    assert_problem(await live_client.get(f"/errors/time-out/{what}"), status)
+
+
+@pytest.mark.parametrize(
+    "variables", [{"PGSSLMODE": "verify-full"}, {"PGPORT": "99999"}, {"PGTARGETSESSIONATTRS": "fastest"}]
+)
+async def test_a_connection_that_the_driver_cannot_make(
+    settings: Settings, variables: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in ({"HOME": str(tmp_path)} | variables).items():
+        monkeypatch.setenv(name, value)
+    engine = create_engine(settings.model_copy(update={"database_url": "postgresql+asyncpg://app@127.0.0.1/app"}))
+
+    with pytest.raises(DatabaseUnavailableError):
+        await engine.connect()
+    await engine.dispose()
 
 
 @pytest.mark.parametrize("name", VALUES)

@@ -1,16 +1,19 @@
 """A value that passes is one that works, and a message never holds a value."""
 
 import os
+import secrets
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from app.auth.config import AuthSettings
 from app.core.config import Section, Settings, explain, load
+from app.files.config import FileSettings
 from tests.harness.server import PROJECT
 
 PASSWORD = "hunter2-hunter2"  # noqa: S105
@@ -38,6 +41,10 @@ def refusal(section: type[Section] = Settings, **values: Any) -> str:
         ("statement_cache_size=0", "DB_BEHIND_PGBOUNCER"),
         ("password=hunter2", "before the @"),
         ("ssl=always", "ssl"),
+        ("ssl=", "without a value"),
+        ("ssl", "without a value"),
+        ("target_session_attrs=any&ssl=", "without a value"),
+        ("host=", "without a value"),
         ("ssl=require&ssl=prefer", "more than once"),
         ("target_session_attrs=any-other", "target_session_attrs"),
         ("max_cacheable_statement_size=3", "max_cacheable_statement_size"),
@@ -63,6 +70,25 @@ def test_a_certificate_that_is_not_there_is_refused(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize(
+    "variables",
+    [
+        {"PGSSLMODE": "verify-full"},
+        {"PGSSLMODE": "always"},
+        {"PGSSLMODE": "require", "PGSSLROOTCERT": "/nonexistent"},
+        {"PGTARGETSESSIONATTRS": "fastest"},
+    ],
+)
+def test_variables_that_the_driver_does_not_take_are_refused(
+    variables: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in ({"HOME": str(tmp_path)} | variables).items():
+        monkeypatch.setenv(name, value)
+
+    assert "PGSSLMODE" in refusal()
+    assert Settings(environment="test", database_url=f"{URL}?ssl=disable&target_session_attrs=any")
+
+
+@pytest.mark.parametrize(
     "url",
     [
         "app:hunter2@x/y@db.internal/app",
@@ -73,6 +99,12 @@ def test_a_certificate_that_is_not_there_is_refused(tmp_path: Path, monkeypatch:
         "app:hunter2hunter2@db:0/app",
         "app:hunter2hunter2@db:65536/app",
         "app:hunter2hunter2@a:1,b:2/app",
+        "app:hunter2hunter2@db/app?port=0",
+        "app:hunter2hunter2@db/app?port=65536",
+        "app:hunter2hunter2@db:0/app?host=a",
+        "app:hunter2hunter2@db/app?host=a:65536",
+        "app:hunter2hunter2@db/app?host=a:65536&host=b:1",
+        "app:hunter2hunter2@db/app?host=a:1&host=b:0",
         "app:hunter2hunter2@/app",
         "app:hunter2hunter2@db",
         "app:hunter2hunter2@db/",
@@ -122,11 +154,44 @@ def test_passwords_that_can_be_told_apart_pass(password: str) -> None:
             "cors_origins",
             ["https://a/", "https://a/b", "https://A", "a.example", "https://*.a", "https://a:443", '["https://a"]'],
         ),
+        ("cors_origins", ["https://a:65536", "https://a:0", "http://[:::]", "http://999.1.1.1", "app://a:99999"]),
     ],
 )
 def test_values_that_cannot_work_are_refused(name: str, values: list[str]) -> None:
     for value in values:
         assert refusal(Settings, **{name: value}).startswith(f"{name.upper()} ")
+
+
+@pytest.mark.parametrize("name", ["s3_endpoint_url", "s3_public_endpoint_url"])
+@pytest.mark.parametrize(
+    "url", ["http://a:65536", "http://a:0", "http://[:::]", "http://[1.2.3.4]", "http://999.1.1.1", "http://xn--"]
+)
+def test_a_storage_that_cannot_be_connected_to_is_refused(name: str, url: str) -> None:
+    assert refusal(FileSettings, **{name: url}) == f"{name.upper()} has a host or a port that does not exist"
+
+
+@pytest.mark.parametrize("password", ["postgres", "eleven-long"])
+def test_a_weak_password_from_the_environment_is_refused_in_production(
+    password: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without = "postgresql+asyncpg://app@db/app"
+    monkeypatch.setenv("PGPASSWORD", password)
+
+    assert refusal(environment="production", database_url=without).startswith("PGPASSWORD has an example")
+    assert Settings(environment="production", database_url=URL).database.password == PASSWORD
+    monkeypatch.setenv("PGPASSWORD", PASSWORD)
+    assert Settings(environment="production", database_url=without).database.password is None
+
+
+@pytest.mark.parametrize("secret", ["a" * 32, "abcde" * 7, "01" * 40])
+def test_a_secret_of_few_different_characters_is_refused(secret: str) -> None:
+    assert refusal(AuthSettings, environment="production", jwt_secret=secret).startswith("JWT_SECRET needs")
+
+
+@pytest.mark.parametrize("make", [secrets.token_hex, secrets.token_urlsafe, lambda: f"{secrets.randbelow(10**32):032}"])
+def test_a_random_secret_passes(make: Callable[[], str]) -> None:
+    for _ in range(100):
+        assert AuthSettings(environment="production", jwt_secret=SecretStr(make()))
 
 
 def test_port_0_is_refused_in_production() -> None:
