@@ -47,6 +47,9 @@ def projects() -> Iterator[tuple[str, str]]:
 
 
 PROJECTS = list(projects())
+QUICK_TESTS = ("test_health.py", "test_http.py", "test_migrations.py")
+QUICK = {"PYTEST_ADDOPTS": " ".join(["--cov-fail-under=0", *(f"tests/integration/{name}" for name in QUICK_TESTS)])}
+"""Some of a project's tests, where all of them run with other answers."""
 
 
 def edits_of(release: str, name: str, answers: Answers) -> list[str]:
@@ -63,9 +66,25 @@ def test_every_edit_is_made_in_one_of_the_projects_of_every_release_that_promise
     assert made == {(release, edit) for release in RELEASES for edit in EDITS if EDITS[edit].promised(release)}
 
 
-@pytest.mark.parametrize(("release", "name"), PROJECTS)
+@pytest.mark.parametrize(
+    ("release", "name", "settings"),
+    [
+        *((release, name, {} if name == "everything" else QUICK) for release, name in PROJECTS),
+        *(
+            pytest.param(release, name, {}, marks=pytest.mark.validate)
+            for release, name in PROJECTS
+            if name != "everything"
+        ),
+    ],
+    ids=lambda part: part if isinstance(part, str) else "all" if not part else "quick",
+)
 def test_an_update_of_an_edited_project_loses_nothing_and_is_green(
-    release: str, name: str, make_project: MakeProject, fresh_render: FreshRender, update: Update
+    release: str,
+    name: str,
+    settings: dict[str, str],
+    make_project: MakeProject,
+    fresh_render: FreshRender,
+    update: Update,
 ) -> None:
     project = make_project(release, **known_answers(release, REPRESENTATIVE[name]))
     answers = {"ci": "none"} | answers_of(project.path)
@@ -74,7 +93,7 @@ def test_an_update_of_an_edited_project_loses_nothing_and_is_green(
     update(project, release)
 
     project.assert_nothing_lost(fresh_render)
-    assert_green(project.service.make("check"))
+    assert_green(project.service.make("check", **settings))
     commit(project.path, "Update")
     update(project, release)
     assert git(project.path, "status", "--porcelain") == ""

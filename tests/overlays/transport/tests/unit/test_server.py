@@ -38,7 +38,7 @@ def listener() -> Generator[socket.socket]:
 
 async def wait_for(stopped: list[int]) -> None:
     async with asyncio.timeout(10):
-        while not stopped:  # noqa: ASYNC110 - a signal handler says so
+        while not stopped:
             await asyncio.sleep(0.01)
 
 
