@@ -189,7 +189,8 @@ class RootPathMiddleware:
         if not self.root_path or scope["type"] not in {"http", "websocket"}:
             await self.app(scope, receive, send)
             return
-        if not f"{scope['path']}/".startswith(f"{self.root_path}/"):
+        path = scope["path"]  # Or `*`, which is none: RFC 9112, section 3.2.4.
+        if path.startswith("/") and not f"{path}/".startswith(f"{self.root_path}/"):
             scope["path"] = self.root_path + scope["path"]
             scope["raw_path"] = self.root_path.encode() + (scope.get("raw_path") or b"")
         scope["root_path"] = self.root_path

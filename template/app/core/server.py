@@ -1,8 +1,8 @@
-"""How the service is served, and how it leaves: everything that was let in is finished.
+"""How the service is served, and its graceful shutdown: all accepted requests are answered.
 
-Told to stop (SIGTERM), it says so at `/health/ready` and goes on serving for SHUTDOWN_DELAY seconds, while load
-balancers find out and clients are asked, with each response, to connect anew. Then it lets nobody in any more, finishes
-what it has begun, for at most SHUTDOWN_TIMEOUT seconds, closes its pool and ends.
+On SIGTERM it answers 503 at `/health/ready` and goes on serving for SHUTDOWN_DELAY seconds, while load balancers notice
+and each response asks its client to close the connection. Then it refuses connections, finishes in-flight requests
+within SHUTDOWN_TIMEOUT seconds, closes its pool and exits.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
+from contextvars import copy_context
 from functools import lru_cache, partial
 from http import HTTPStatus
 from socket import SHUT_WR, SOL_SOCKET, socket
@@ -60,16 +61,33 @@ LINGERING_SECONDS = 2.0
 LINGERING_BYTES = 4 * 1024 * 1024
 """Limits of what is read and discarded after the last response, so that the client can read it first."""
 
+SINGLE_HEADERS = (b"host", b"content-length", b"transfer-encoding")
+"""Header fields that decide where a request ends, and where it goes: of several, a proxy might take another one."""
 END_OF_HEAD = b"\r\n\r\n"
 HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(:[0-9]*)?")
 ABSOLUTE_TARGET = re.compile(rb"(?i:https?)://([^/?#@]+)([/?][^#]*)?(#.*)?")
+CHUNK = re.compile(rb"0*([1-9A-Fa-f][0-9A-Fa-f]*)[^\n]*\n")
+"""The line before a chunk's data, unless it is the last chunk, which has none."""
 METHOD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ ")
+
+# What is overridden or set here, and would silently have no effect if uvicorn renamed it.
+for _class, *_names in (
+    (HttpToolsProtocol, "_start_asgi_task", "expect_100_continue", "flow", "handle_websocket_upgrade"),
+    (HttpToolsProtocol, "on_response_complete", "shutdown", "transport"),
+    (RequestResponseCycle, "chunked_encoding", "disconnected", "expected_content_length", "keep_alive", "logger"),
+    (RequestResponseCycle, "more_body"),
+    (FlowControl, "resume_reading"),
+    (Multiprocess, "handle_hup", "handle_ttin", "handle_ttou", "terminate_all"),
+):
+    if _missing := {*_names} - {*dir(_class), *_class.__init__.__code__.co_names}:
+        raise ImportError(f"{_class.__name__} of this version of uvicorn has no {_missing}: see app/core/server.py.")
 
 silent = logging.Logger("silent", logging.CRITICAL + 1)
 
 leaving = threading.Event()
 """Set from the moment that this process was told to stop."""
 
+_lingering: set[asyncio.Task[None]] = set()
 _listeners: list[socket] = []
 """The sockets on which this process alone lets clients in."""
 
@@ -100,11 +118,16 @@ def collect_less_garbage() -> None:
 
 
 class Workers(Multiprocess):
-    """Several processes that let clients in through the same door, which this one closes in the end."""
+    """A supervisor of processes that accept connections on the same socket, which this one closes in the end."""
 
     def __init__(self, config: uvicorn.Config, sockets: list[socket], delay: float) -> None:
         super().__init__(config, sockets)
         self.delay = delay
+
+    def handle_hup(self) -> None:
+        """Do nothing: while uvicorn waits for workers that SIGHUP or SIGTTOU stops, it does not notice a SIGTERM."""
+
+    handle_ttin = handle_ttou = handle_hup
 
     def terminate_all(self) -> None:
         """Have all workers leave."""
@@ -137,11 +160,28 @@ class Backpressure(FlowControl):
             super().resume_reading()
 
 
+class Output:
+    """A transport that notes that something was written."""
+
+    has_written = False
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self.transport = transport
+
+    def write(self, data: bytes) -> None:
+        """Write, and note it."""
+        self.has_written = True
+        self.transport.write(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.transport, name)
+
+
 class Connection(HttpToolsProtocol):
     """A client's connection, which ends after a response, never instead of one, and if no request comes.
 
-    uvicorn itself closes at once whatever is idle when it shuts down, also if a request has just been sent. And it
-    waits for ever for the first request, and for the rest of what a request begins with.
+    uvicorn itself closes all idle connections at once when it shuts down, also if a request has just been sent. And it
+    waits without a limit for the first request, and for the rest of a head.
 
     It bounds what a client can make the service hold: a request's head, its trailers and chunk extensions have at most
     `max_head_bytes`, pipelined requests are parsed one at a time, and a client has `write_timeout` seconds to read.
@@ -151,13 +191,11 @@ class Connection(HttpToolsProtocol):
     patience: asyncio.TimerHandle | None = None
     probing: asyncio.TimerHandle | None = None
     watching: asyncio.TimerHandle | None = None
-    answering: RequestResponseCycle | None = None
-    """The request whose task runs; `cycle` is the last one that was parsed."""
     task: asyncio.Task[Any] | None = None
     held, held_from = b"", 0
-    """Bytes that are parsed when the current response is complete, and where they begin."""
-    body_left: int | None = 0
-    """Bytes of the body that have yet to come; None if it is chunked."""
+    """Bytes that are parsed when the current response is complete, or more have come, and where they begin."""
+    body_left, is_chunked = 0, False
+    """How many bytes of the body, or of the current chunk, have yet to come, and whether chunks may follow."""
     most_unsent, stalled = 0, 0
     has_refused = has_ended = has_drained = is_aborted = is_unsized = is_told = ignores_upgrade = False
 
@@ -179,13 +217,18 @@ class Connection(HttpToolsProtocol):
         """Begin to wait for a request."""
         super().connection_made(transport)
         self.expect_request()
+        self.context = copy_context()
+        self.transport = self.output = Output(transport)  # type: ignore[assignment]
         self.flow = self.backpressure = Backpressure(transport)
         self.watching = self.loop.call_later(self.write_timeout / 4, self.watch_reader)
 
-    def data_received(self, data: bytes, start: int = 0) -> None:
-        """Look whether a request has begun, but not come yet."""
+    def data_received(self, data: bytes) -> None:
+        """Parse in the connection's own context, and wait for a request of which a part has come.
+
+        This may be called in a request's context: by `on_response_complete`, or if the request has resumed reading.
+        """
         self._unset_keepalive_if_required()
-        self.parse(data, start)
+        self.context.copy().run(self.parse, data)
         is_idle = self.cycle is None or self.cycle.response_complete
         if is_idle and self.patience is None and self in self.connections:
             self.expect_request()
@@ -195,33 +238,24 @@ class Connection(HttpToolsProtocol):
         cycle = self.cycle
         return cycle is not None and not (cycle.more_body or cycle.response_complete)
 
-    def hold(self, data: bytes, start: int) -> None:
-        """Keep pipelined requests until the response is complete, and stop reading if they are many."""
-        if self.has_refused or not self.cycle.keep_alive:
-            return
-        if self.held:
-            data, start = self.held[self.held_from :] + data, 0
-        self.held, self.held_from = data, start
-        if len(data) - start > self.max_head_bytes:
-            self.backpressure.is_full = True
-            self.flow.pause_reading()
+    def parse(self, data: bytes) -> None:
+        """Feed the parser up to the end of a request: it cannot stop by itself. Keep the rest until that is answered.
 
-    def parse(self, data: bytes, start: int) -> None:
-        """Feed the parser up to the end of a request; `hold` the rest.
-
-        The parser cannot stop by itself. Heads and chunked bodies end with an empty line, so that a part that ends with
-        its first empty line completes no more than the request that had begun before, and the one that begins in it.
+        Stop reading if the rest is long: further pipelined requests wait in the socket.
         """
+        start = 0
+        if self.held:
+            data, start = (self.held[self.held_from :] + data, 0) if data else (self.held, self.held_from)
+            self.held, self.held_from = b"", 0
         while start < len(data):
-            if self.is_answering():
-                self.hold(data, start)
+            stop = start if self.is_answering() else self.end_of_part(data, start)
+            if stop == start:
+                if not self.is_answering() or self.cycle.keep_alive:
+                    self.held, self.held_from = data, start
+                if len(self.held) - self.held_from > self.max_head_bytes:
+                    self.backpressure.is_full = True
+                    self.flow.pause_reading()
                 return
-            if self.body_left:
-                stop = min(start + self.body_left, len(data))
-            else:
-                found = data.find(END_OF_HEAD, start, start + self.head_room)
-                stop = min(start + self.head_room, len(data)) if found < 0 else found + len(END_OF_HEAD)
-            self.head_room -= stop - start
             part = data if stop - start == len(data) else data[start:stop]
             try:
                 self.parser.feed_data(part)
@@ -239,15 +273,33 @@ class Connection(HttpToolsProtocol):
                 self.refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "The head of the request is too large.")
                 return
 
+    def end_of_part(self, data: bytes, start: int) -> int:
+        """Return where the next part for the parser ends: not after its request, and at `start` if more has to come.
+
+        A head ends with an empty line, and so do trailers. The length of a body and the sizes of its chunks are known:
+        its data is not searched, and is one part for each read. The parser checks all of it.
+        """
+        stop, end, room = start + self.body_left, len(data), self.head_room
+        if self.is_chunked:
+            while stop < end and (chunk := CHUNK.match(data, stop, stop + room)):
+                stop = chunk.end() + int(chunk[1], 16) + len(b"\r\n")
+            # Else it is the last chunk, or not valid, unless the rest of the line has yet to come.
+            self.is_chunked = stop >= end or (end - stop <= room and data.find(b"\n", stop) < 0)
+        self.body_left = max(stop - end, 0)
+        if stop > start or self.is_chunked:
+            return min(stop, end)
+        stop = data.find(END_OF_HEAD, start, start + room) + len(END_OF_HEAD)
+        if stop < len(END_OF_HEAD):  # An empty line may have begun in the last bytes.
+            stop = start + room if end - start > room else max(start, end + 1 - len(END_OF_HEAD))
+        self.head_room -= stop - start
+        return stop
+
     def refuse(self, status: int, detail: str) -> None:
         """Answer what is not a request of HTTP/1.1, unless a response has begun, and close the connection."""
         self.has_refused = True
         cycle = self.cycle
         self.logger.info("Refused a request from %s: %d %s", self.client, status, detail)
-        if self.is_answering():  # It came behind a good one.
-            cycle.keep_alive = False
-            return
-        if cycle is None or not cycle.more_body or not cycle.response_started:
+        if cycle is None or cycle.response_complete or not cycle.response_started:
             if cycle is not None:
                 cycle.disconnected = True
             response = problem_response("", status, detail, headers={"Connection": "close"})
@@ -290,7 +342,11 @@ class Connection(HttpToolsProtocol):
         headers, fields = self.headers, dict(self.headers)
         if len(headers) > MAX_HEADERS:
             raise RefusedError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "The request has too many header fields.")
-        host, length, coding = fields.get(b"host"), fields.get(b"content-length"), fields.get(b"transfer-encoding")
+        if len(fields) < len(headers):
+            names = [name for name, _ in headers]
+            if any(names.count(name) > 1 for name in SINGLE_HEADERS):
+                raise RefusedError(HTTPStatus.BAD_REQUEST, "The request repeats a header field that comes only once.")
+        host, length, coding = map(fields.get, SINGLE_HEADERS)
         version = self.parser.get_http_version()
         if version != "1.1":
             if version != "1.0":
@@ -299,13 +355,12 @@ class Connection(HttpToolsProtocol):
                 raise RefusedError(HTTPStatus.BAD_REQUEST, "HTTP/1.0 has no Transfer-Encoding.")
             host = b"" if host is None else host
             self.expect_100_continue = False  # RFC 9110, section 10.1.1.
-        is_doubled = len(fields) < len(headers) and [name for name, _ in headers].count(b"host") > 1
-        if is_doubled or host is None or not is_host(host):
+        if host is None or not is_host(host):
             raise RefusedError(HTTPStatus.BAD_REQUEST, "A request has exactly one Host, and a valid one.")
         if coding is not None and coding.lower() != b"chunked":
             status = HTTPStatus.NOT_IMPLEMENTED if coding.lower().endswith(b"chunked") else HTTPStatus.BAD_REQUEST
             raise RefusedError(status, "The only Transfer-Encoding is chunked.")
-        self.body_left = None if coding is not None else 0 if length is None else int(length)
+        self.body_left, self.is_chunked = int(length or 0), coding is not None
         if not self.url.startswith(b"/"):
             self.check_target()
         if b"%" in self.url:
@@ -340,24 +395,16 @@ class Connection(HttpToolsProtocol):
         self.parser = httptools.HttpRequestParser(self)
         return b"%b %b HTTP/%b\r\n%b\r\n" % (method, self.url, version, b"".join(headers))
 
-    def on_body(self, body: bytes) -> None:
-        """Count the body's bytes."""
-        self.head_room = self.max_head_bytes
-        if self.body_left:
-            self.body_left -= len(body)
-        super().on_body(body)
-
     def on_message_complete(self) -> None:
         """Note the end of the request."""
-        self.head_room = self.max_head_bytes
+        self.head_room, self.body_left, self.is_chunked = self.max_head_bytes, 0, False
         if not self.ignores_upgrade:
             super().on_message_complete()
             if self.cycle is not None:
                 self.cycle.more_body = False
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGIApp) -> None:  # type: ignore[override]
-        self.answering = cycle
-        if self.body_left != 0 or cycle.scope["http_version"] == "1.0":
+        if self.body_left or self.is_chunked or cycle.scope["http_version"] == "1.0":
             app = partial(self.answer, cycle, app)
         self.task = self.loop.create_task(cycle.run_asgi(app))  # type: ignore[arg-type]
         self.tasks.add(self.task)
@@ -380,7 +427,7 @@ class Connection(HttpToolsProtocol):
     async def send_carefully(self, cycle: RequestResponseCycle, send: Send, message: Message) -> None:
         """Announce that the connection closes if the body remains unread; send no chunks to a client of HTTP/1.0."""
         if message["type"] == "http.response.start":
-            is_long = self.body_left is None or self.body_left > MAX_DISCARDED_BODY
+            is_long = self.is_chunked or self.body_left > MAX_DISCARDED_BODY
             if cycle.more_body and (is_long or cycle.waiting_for_100_continue):
                 cycle.keep_alive = False
             names = {name.lower() for name, _ in message["headers"]}
@@ -394,14 +441,13 @@ class Connection(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """Go on with the pipelined requests."""
         super().on_response_complete()
-        if self.transport.is_closing() or self.is_answering():
+        if self.transport.is_closing():
             return
         if self.held:
-            data, self.held = self.held, b""
             self.backpressure.is_full = False
             self.flow.resume_reading()
-            self.data_received(data, self.held_from)
-        elif self.has_ended:
+            self.data_received(b"")
+        if self.has_ended and not self.is_answering():
             self.transport.close()
 
     def resume_writing(self) -> None:
@@ -410,9 +456,15 @@ class Connection(HttpToolsProtocol):
         super().resume_writing()
 
     def watch_reader(self) -> None:
-        """Abort the connection if its client does not read what was sent within `write_timeout` seconds."""
+        """Abort the connection if its client does not read what was sent within `write_timeout` seconds.
+
+        So is it if nothing is sent for so long after the client has closed its sending side, in a response that has
+        begun: whether the client has closed the whole connection shows only when something is sent.
+        """
         unsent = self.transport.get_write_buffer_size()
-        if not unsent or self.has_drained or unsent <= self.most_unsent - MIN_READ:
+        cycle, has_written, self.output.has_written = self.cycle, self.output.has_written, False
+        is_silent = self.has_ended and cycle is not None and cycle.response_started and not has_written
+        if not (unsent or is_silent) or self.has_drained or unsent <= self.most_unsent - MIN_READ:
             self.most_unsent, self.stalled, self.has_drained = unsent, 0, False
         else:
             self.most_unsent, self.stalled = max(unsent, self.most_unsent), self.stalled + 1
@@ -425,7 +477,7 @@ class Connection(HttpToolsProtocol):
     def eof_received(self) -> bool | None:  # type: ignore[override]
         """Go on if a response is awaited: the client may have closed only its sending side."""
         self.has_ended = True
-        if self.scheme == "https" or not self.is_answering() or (self.cycle.response_started and not self.held):
+        if self.scheme == "https" or not self.is_answering():
             return None
         self.probing = self.loop.call_later(PROBE_INTERVAL, self.probe)
         return True
@@ -435,7 +487,7 @@ class Connection(HttpToolsProtocol):
 
         Source: RFC 9110, section 15.2: a client must be able to receive interim responses that it does not expect.
         """
-        cycle = self.answering
+        cycle = self.cycle
         if cycle is not None and not cycle.response_started and cycle.scope["http_version"] == "1.1":
             self.transport.write(STATUS_LINE[HTTPStatus.CONTINUE] + b"\r\n")
         self.probing = self.loop.call_later(PROBE_INTERVAL, self.probe)
@@ -443,6 +495,7 @@ class Connection(HttpToolsProtocol):
     def handle_websocket_upgrade(self) -> None:
         """Leave the connection to the WebSocket."""
         self.stop_timers()
+        self.transport = self.output.transport
         super().handle_websocket_upgrade()
 
     def stop_timers(self) -> None:
@@ -457,10 +510,14 @@ class Connection(HttpToolsProtocol):
         self.stop_timers()
         is_unread = self.has_refused or self.held or (self.cycle is not None and self.cycle.more_body)
         if exc is None and is_unread and not (self.has_ended or self.is_aborted or self.scheme == "https"):
-            linger(self.loop, self.transport)
+            with suppress(OSError):  # The client has closed it.
+                connection = socket(fileno=os.dup(self.transport.get_extra_info("socket").fileno()))
+                task = self.loop.create_task(linger(connection))
+                _lingering.add(task)
+                task.add_done_callback(_lingering.discard)
         super().connection_lost(exc)
         self.held = b""
-        cycle = self.answering
+        cycle = self.cycle
         if cycle is not None and not cycle.response_complete:
             cycle.disconnected = True
             cycle.message_event.set()
@@ -490,43 +547,23 @@ def reason(error: httptools.HttpParserError, data: bytes) -> tuple[int, str]:
     return HTTPStatus.BAD_REQUEST, "This is not a request of HTTP/1.1."
 
 
-def linger(loop: asyncio.AbstractEventLoop, transport: asyncio.Transport) -> None:
+async def linger(connection: socket) -> None:
     """Close the sending side, and discard what the client sends for a moment: a reset could overtake the response.
 
     Source: RFC 9112, section 9.6.
     """
-    try:
-        connection = socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
+    left, loop = LINGERING_BYTES, asyncio.get_running_loop()
+    with connection, suppress(OSError):  # A TimeoutError is one.
         connection.setblocking(False)
         connection.shutdown(SHUT_WR)
-    except OSError:  # The client was faster.
-        return
-    left = LINGERING_BYTES
-
-    def discard() -> None:
-        nonlocal left
-        try:
-            data = connection.recv(MAX_DISCARDED_BODY)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        left -= len(data)
-        if not data or left < 0:
-            close()
-
-    def close() -> None:
-        timer.cancel()
-        loop.remove_reader(connection)
-        connection.close()
-
-    timer = loop.call_later(LINGERING_SECONDS, close)
-    loop.add_reader(connection, discard)
+        async with asyncio.timeout(LINGERING_SECONDS):
+            while left > 0 and (data := await loop.sock_recv(connection, MAX_DISCARDED_BODY)):
+                left -= len(data)
 
 
 @contextmanager
 def serving_process(delay: float, workers: int) -> Generator[None]:
-    """Make a good server of this process, if it is to be one: it leaves gently, and searches less often for garbage.
+    """Set this process up to serve, if it is to: with a graceful shutdown, and fewer searches for garbage.
 
     uvicorn hears of SIGTERM `delay` seconds later than the rest of the process. A second one changes nothing: systemd
     and `uv run` tell it to each process, and so does a supervisor to its workers.
@@ -568,10 +605,10 @@ def serving_process(delay: float, workers: int) -> Generator[None]:
 
 
 def let_nobody_in(listener: socket) -> bool:
-    """Have the kernel refuse whoever asks for a connection from now on; those who have begun to are still let in.
+    """Have the kernel refuse new connections; those whose handshake has begun are still accepted.
 
-    Closing a socket resets the connections that nobody has accepted yet, although their clients may have sent a
-    request. After this, there are none of them in a moment: the socket listens to a network that nobody is on.
+    Closing a listening socket resets the connections that were not accepted yet, although their clients may have sent a
+    request. After this, there are soon none of them: the socket listens on a network interface that does not exist.
     Returns False where the kernel does not do this, which Linux 5.7 and later do.
 
     Source: the Linux manual, socket(7), SO_BINDTODEVICE; this is its form that takes a number.

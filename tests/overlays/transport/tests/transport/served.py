@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import AsyncGenerator
+from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from app.core.server import Connection, serve
 from app.main import create_app
 
 router = APIRouter(prefix="/transport")
+before: ContextVar[str] = ContextVar("before", default="nothing")
 
 
 class Text(BaseModel):
@@ -78,6 +80,29 @@ async def echo(request: Request) -> dict[str, object]:
     body = await request.body()
     headers = {name: value for name, value in request.headers.items() if name != "host"}
     return {"length": len(body), "headers": headers, "host": request.headers.get("host")}
+
+
+@router.get("/trickle")
+async def trickle(path: str, pause: float, count: int) -> StreamingResponse:
+    async def blocks() -> AsyncGenerator[bytes]:
+        try:
+            for _ in range(count):
+                yield b"x"
+                await asyncio.sleep(pause)
+        finally:
+            Path(path).write_text("over", encoding="utf-8")
+
+    return StreamingResponse(blocks(), media_type="application/octet-stream")
+
+
+@router.post("/context")
+async def context(request: Request, seconds: float = 0) -> str:
+    """Return what another request has put into the context."""
+    async for _ in request.stream():
+        await asyncio.sleep(seconds)
+    found = before.get()
+    before.set("another request")
+    return found
 
 
 @router.get("/path/{path:path}")

@@ -106,6 +106,44 @@ async def test_a_client_that_has_closed_its_sending_side_has_its_answer(
     assert len(answer) > (3_000_000 if "large" in path else 100)
 
 
+@pytest.mark.parametrize(
+    ("path", "size"),
+    [
+        ("/transport/large?size=3000000", 3_000_000),
+        ("/transport/trickle?path=/dev/null&pause=0.5&count=7", 7),  # It takes longer than the write timeout.
+    ],
+)
+async def test_a_client_that_closes_its_sending_side_during_its_response_has_all_of_it(
+    client: Client, path: str, size: int
+) -> None:
+    async with client.connect() as (reader, writer):
+        writer.write(request(path))
+        assert b"HTTP/1.1 200 OK" in await reader.readuntil(b"\r\n\r\n")
+        await asyncio.sleep(0.1)
+        writer.write_eof()
+        answer = await reader.read()
+
+    assert answer.count(b"x") == size
+    assert answer.endswith(b"0\r\n\r\n")
+
+
+@pytest.mark.parametrize("pause", [0.2, 60], ids=["while something is sent", "while nothing is sent"])
+async def test_a_response_that_has_begun_is_cancelled_when_its_client_is_gone(
+    client: Client, tmp_path: Path, eventually: Eventually, pause: float
+) -> None:
+    over = tmp_path / "over"
+    with socket.create_connection(("127.0.0.1", client.port)) as connection:
+        connection.sendall(request(f"/transport/trickle?path={over}&pause={pause}&count=500"))
+        assert connection.recv(1000).startswith(b"HTTP/1.1 200 OK\r\n")
+        await asyncio.sleep(0.1)
+
+    async def is_over() -> bool:
+        return over.exists()
+
+    async with asyncio.timeout(30):
+        await eventually(is_over)
+
+
 async def test_all_pipelined_requests_of_a_half_closed_connection_are_answered(client: Client) -> None:
     answer = await client.ask(request("/transport/wait?seconds=0.2") * 3 + request("/health") * 2, ends=True)
 

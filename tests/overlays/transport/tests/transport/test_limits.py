@@ -2,9 +2,14 @@
 
 import asyncio
 from contextlib import AsyncExitStack, suppress
+from unittest.mock import Mock
 
 import pytest
+import uvicorn
+from starlette.types import Receive, Scope, Send
+from uvicorn.server import ServerState
 
+from app.core.server import Connection
 from tests.transport.conftest import Client
 
 HEAD = b"GET /health HTTP/1.1\r\nHost: test\r\n"
@@ -82,6 +87,65 @@ async def test_a_long_chunked_body_is_not_a_long_head(client: Client) -> None:
 
     assert b'"length":219000' in answer
     assert b'"a":"b"' not in answer, "a trailer is not a header"
+
+
+class Parts:
+    """A connection without a client, whose parts for the parser are counted."""
+
+    def __init__(self) -> None:
+        config = uvicorn.Config(self.app, http=Connection, interface="asgi3", lifespan="off", log_config=None)
+        config.load()
+        self.bodies: list[bytes] = []
+        self.connection = Connection(config, ServerState(), {})
+        self.transport = Mock(**{"get_extra_info.return_value": None, "is_closing.return_value": False})
+        self.connection.connection_made(self.transport)
+        self.parser = self.connection.parser = Mock(wraps=self.connection.parser)
+
+    async def app(self, _: Scope, receive: Receive, send: Send) -> None:
+        body, more = b"", True
+        while more:
+            message = await receive()
+            body, more = body + message.get("body", b""), message.get("more_body", False)
+        self.bodies.append(body)
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body"})
+
+    async def receive(self, *blocks: bytes) -> None:
+        """Receive data in blocks, and answer the requests in it."""
+        for block in blocks:
+            self.connection.data_received(block)
+            assert not self.connection.pipeline
+            for _ in range(20):
+                await asyncio.sleep(0)
+        self.connection.connection_lost(None)
+
+
+@pytest.mark.parametrize("size", [8, 1000, ONE_MB])
+async def test_the_data_of_a_chunked_body_is_not_searched(size: int) -> None:
+    """Each empty line in it cost a call of the parser."""
+    parts, data, step = Parts(), b"\r\n\r\n" * (size // 4), 65_537
+    request = CHUNKED + (b"%x\r\n%b\r\n" % (size, data)) * (ONE_MB // size) + b"0\r\n\r\n"
+
+    await parts.receive(*(request[start : start + step] for start in range(0, len(request), step)))
+
+    assert parts.bodies == [data * (ONE_MB // size)]
+    assert parts.parser.feed_data.call_count < len(request) // step + 5, "one for each read, the head and the end"
+
+
+async def test_no_part_goes_beyond_its_request() -> None:
+    """Else a client could make the service hold any number of requests."""
+    sized = CHUNKED.replace(b"Transfer-Encoding: chunked", b"Content-Length: 5")
+    chunked = CHUNKED + b"4\r\n\r\n\r\n\r\n00b;a=b\r\nhello\r\nmore\r\n"
+    requests = b"".join(
+        [HEAD + b"\r\n", chunked + b"00\r\n\r\n", sized + b"01234", chunked + b"0;a\r\nA: b\r\n\r\n", sized + b"56789"]
+    )
+    single = [requests[cut : cut + 1] for cut in range(len(requests))]
+    for blocks in (single, *([requests[:cut], requests[cut:]] for cut in range(1, len(requests)))):
+        parts = Parts()
+
+        await parts.receive(*blocks)
+
+        assert parts.bodies == [b"", b"\r\n\r\nhello\r\nmore", b"01234", b"\r\n\r\nhello\r\nmore", b"56789"]
 
 
 @pytest.mark.parametrize("first", [HEAD + b"\r\n", CHUNKED + b"1\r\nx\r\n0\r\n\r\n"], ids=["GET", "chunked"])

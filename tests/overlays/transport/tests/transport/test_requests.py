@@ -5,8 +5,12 @@ import json
 from contextlib import suppress
 from typing import Any
 
+import httpx
 import pytest
 
+from app.core.config import Settings
+from app.main import create_app
+from tests.harness.live import serving
 from tests.transport.conftest import Client
 
 GET = b"GET /health HTTP/1.1\r\n"
@@ -52,6 +56,11 @@ REFUSED = {
     "Transfer-Encoding in HTTP/1.0": (CHUNKED.replace(b"HTTP/1.1", b"HTTP/1.0") + b"0\r\n\r\n", 400),
     "not chunked": (POST + b"Transfer-Encoding: gzip\r\n\r\n", 400),
     "chunked and more": (POST + b"Transfer-Encoding: gzip, chunked\r\n\r\n", 501),
+    "chunked and more in two fields": (POST + b"Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
+    "more after chunked in two fields": (POST + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: gzip\r\n\r\n", 400),
+    "chunked in two fields": (POST + b"Transfer-Encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n", 400),
+    "no Transfer-Encoding": (POST + b"Transfer-Encoding:\r\n\r\n", 400),
+    "a different Content-Length": (POST + b"Content-Length: 1\r\ncontent-length: 2\r\n\r\na", 400),
     "a negative chunk size": (CHUNKED + b"-1\r\n", 400),
     "a hexadecimal prefix": (CHUNKED + b"0x1\r\na\r\n0\r\n\r\n", 400),
     "a huge chunk size": (CHUNKED + b"f" * 20 + b"\r\n", 400),
@@ -100,6 +109,26 @@ async def test_an_unusual_request_is_answered(client: Client, kind: str) -> None
     request, status = ACCEPTED[kind]
 
     assert await client.status(request) == status
+
+
+async def test_options_for_the_service_below_a_path_prefix(settings: Settings) -> None:
+    async with serving(create_app(settings.model_copy(update={"root_path": "/billing"}))) as url:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+        writer.write(b"OPTIONS * HTTP/1.1\r\nHost: a\r\n" + END)
+        answer = await reader.read()
+        writer.close()
+
+    assert answer.startswith(b"HTTP/1.1 204 ")
+
+
+async def test_a_page_of_another_origin_can_read_what_its_answer_is_about(settings: Settings) -> None:
+    origin = "https://shop.example"
+    app = create_app(settings.model_copy(update={"cors_origins": (origin,)}))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as browser:
+        response = await browser.get("/health", headers={"Origin": origin})
+
+    exposed = set(response.headers["access-control-expose-headers"].split(", "))
+    assert exposed == {"Allow", "Location", "Retry-After", "WWW-Authenticate", "X-Request-ID"}
 
 
 @pytest.mark.parametrize(
@@ -242,6 +271,27 @@ async def test_nonsense_behind_a_good_request_does_not_disturb_its_answer(client
     for answer in (await client.ask(slow + b"nonsense\r\n\r\n"), await client.ask(slow[:-2], b"\r\nnonsense \r\n\r\n")):
         assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
         assert b'"waited"' in answer
+
+
+@pytest.mark.parametrize("how", ["pipelined", "after a read that was paused"])
+async def test_a_request_has_not_the_context_of_the_one_before(client: Client, how: str) -> None:
+    """Nor has the answer to what is not a request: its request id would be that of another request."""
+    head = b"POST /transport/context?seconds=0.01 HTTP/1.1\r\nHost: a\r\nX-Request-ID: first\r\n"
+    length = 1 if how == "pipelined" else 900_000
+    request = head + b"Content-Length: %d\r\n\r\n" % length + b"x" * length
+    bad = b"GET / HTTP/1.1\r\n\r\n"
+
+    answers = [await client.ask(request * 3 + bad)] if how == "pipelined" else []
+    async with client.connect() as (reader, writer):
+        for part in () if answers else (request, request, request, bad):
+            writer.write(part)
+            head = await reader.readuntil(b"\r\n\r\n")
+            answers += head, await reader.readexactly(int(head.partition(b"content-length: ")[2].split(b"\r")[0]))
+    answer = b"".join(answers)
+
+    assert answer.count(b'"nothing"') == 3
+    assert json.loads(answer.rpartition(b"\r\n\r\n")[2])["request_id"] is None
+    assert answer.count(b"HTTP/1.1 400 ") == 1
 
 
 async def test_a_body_that_breaks_after_the_response_has_begun(client: Client) -> None:

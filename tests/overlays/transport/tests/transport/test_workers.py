@@ -1,7 +1,8 @@
-"""Workers whose supervisor is killed must not keep the port."""
+"""Workers and their supervisor: which signals stop them, and what uvicorn has to offer for it."""
 
 import asyncio
 import os
+import runpy
 import signal
 import socket
 from collections.abc import Callable, Coroutine
@@ -9,7 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.supervisors import Multiprocess
 
+from app.core import server
 from tests.faults.processes import started
 from tests.harness.databases import Databases
 
@@ -56,3 +61,39 @@ async def test_orphans_finish_and_free_the_port(
             for worker in workers:
                 if Path(f"/proc/{worker}/exe").exists():
                     os.kill(worker, signal.SIGKILL)
+
+
+async def test_workers_are_stopped_only_by_the_signals_that_end_the_service(databases: Databases) -> None:
+    """A restart of the workers would have SIGTERM wait for it, longer than an orchestrator does."""
+    url = databases.url(databases.name).render_as_string(hide_password=False)
+    async with started(database_url=url, workers=2) as service:
+        await service.wait_until_ready()
+        workers = children(service.process.pid)
+        for number in (signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU):
+            service.process.send_signal(number)
+        await asyncio.sleep(3)  # The supervisor looks twice a second, and restarts one worker after the other.
+        assert children(service.process.pid) == workers
+        service.process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(30):
+            assert await service.process.wait() == 0
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        (HttpToolsProtocol, "_start_asgi_task"),
+        (HttpToolsProtocol, "shutdown"),
+        (RequestResponseCycle, "keep_alive"),
+        (FlowControl, "resume_reading"),
+        (Multiprocess, "terminate_all"),
+    ],
+)
+def test_a_name_that_uvicorn_changes_ends_the_start(owner: type, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else what is overridden would silently not be called any more."""
+    if name in vars(owner):
+        monkeypatch.delattr(owner, name)
+    else:  # It is an attribute of each object.
+        monkeypatch.setattr(owner, "__init__", lambda _: None)
+
+    with pytest.raises(ImportError, match=f"^{owner.__name__} of this version"):
+        runpy.run_path(server.__file__)
