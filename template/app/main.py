@@ -82,7 +82,7 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
             allow_origins=settings.cors_origins,
             allow_methods=["*"],
             allow_headers=["*"],
-            expose_headers=["Allow", "Location", "Retry-After", "WWW-Authenticate", "X-Request-ID"],
+            expose_headers=["*"],
         )
     app.add_middleware(SecurityHeadersMiddleware, https_only=settings.environment == "production")
     app.add_middleware(RootPathMiddleware, root_path=settings.root_path)
