@@ -43,7 +43,7 @@ def create_app(settings: Settings | None = None, engine: AsyncEngine | None = No
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         async with AsyncExitStack() as features:
-            features.enter_context(serving_process(settings.shutdown_delay, settings.workers))
+            features.enter_context(serving_process(settings.shutdown_delay))
             app.state.engine = await features.enter_async_context(bind_engine(engine or create_engine(settings)))
             for feature in lifespans():
                 await features.enter_async_context(feature(app))

@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from functools import lru_cache, partial
 from http import HTTPStatus
-from socket import SHUT_WR, SOL_SOCKET, socket
+from socket import IPPROTO_TCP, SHUT_WR, SOL_SOCKET, socket
 from types import FrameType
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -35,12 +35,18 @@ from uvicorn.supervisors import ChangeReload, Multiprocess
 
 from app.core.errors import problem_response
 
+if sys.platform == "linux":
+    from socket import TCP_INFO
+
 LINGER = 0.25
 """For how many seconds to expect, at the end, what is on its way already: a connection, or a request on an idle one."""
-SUPERVISOR_LAG = 0.75
-"""How many seconds later than its workers uvicorn's supervisor may notice a signal that all of them got: it looks twice
-a second. It closes the door, so they wait for it."""
+MAX_DRAIN = 5.0
+"""Maximum number of seconds in which to accept the connections that the kernel has queued, after SHUTDOWN_DELAY."""
 
+DRAIN_INTERVAL = 0.02
+
+TCPI_UNACKED = 24
+"""Where `tcp_info` of a listening socket has the length of its accept queue (include/uapi/linux/tcp.h)."""
 SO_BINDTOIFINDEX = 62
 NO_NETWORK = 2**31 - 1
 """The greatest number that a network interface could have; they are counted from 1."""
@@ -562,7 +568,7 @@ async def linger(connection: socket) -> None:
 
 
 @contextmanager
-def serving_process(delay: float, workers: int) -> Generator[None]:
+def serving_process(delay: float) -> Generator[None]:
     """Set this process up to serve, if it is to: with a graceful shutdown, and fewer searches for garbage.
 
     uvicorn hears of SIGTERM `delay` seconds later than the rest of the process. A second one changes nothing: systemd
@@ -583,10 +589,19 @@ def serving_process(delay: float, workers: int) -> Generator[None]:
     def close_door(number: int) -> None:
         for listener in _listeners:
             let_nobody_in(listener)
-        loop.call_later(LINGER if workers == 1 else LINGER + SUPERVISOR_LAG, stop, number, None)
+        drain(number, _listeners or shared_listeners(stop), loop.time() + MAX_DRAIN)
+
+    def drain(number: int, listeners: list[socket], until: float) -> None:
+        # Workers wait for their supervisor here, which closes the door: uvicorn's looks for signals twice a second.
+        if loop.time() < until and any(map(may_have_clients, listeners)):
+            loop.call_later(DRAIN_INTERVAL, drain, number, listeners, until)
+        else:
+            loop.call_later(LINGER, stop, number, None)
 
     def stop_orphan() -> None:
         loop.remove_reader(supervisor.sentinel)
+        for listener in shared_listeners(stop):
+            let_nobody_in(listener)
         if not leaving.is_set():
             leaving.set()
             close_door(signal.SIGTERM)
@@ -602,6 +617,25 @@ def serving_process(delay: float, workers: int) -> Generator[None]:
             loop.remove_reader(supervisor.sentinel)
         signal.signal(signal.SIGTERM, stop)
         leaving.clear()
+
+
+def shared_listeners(stop: Any) -> list[socket]:
+    """Return the sockets on which this worker listens, as all others do: `stop` is a method of its uvicorn.Server."""
+    servers = getattr(getattr(stop, "__self__", None), "servers", ())
+    return [socket(fileno=os.dup(each.fileno())) for server in servers for each in server.sockets]
+
+
+def may_have_clients(listener: socket) -> bool:
+    """Return whether connections may be in the accept queue: it is not empty, or `let_nobody_in` has yet to be called.
+
+    Where the kernel does not tell, as others than Linux, the answer is no.
+    """
+    try:
+        is_open = listener.getsockopt(SOL_SOCKET, SO_BINDTOIFINDEX) != NO_NETWORK
+        queue = listener.getsockopt(IPPROTO_TCP, TCP_INFO, TCPI_UNACKED + 4)[TCPI_UNACKED:]
+    except (NameError, OSError):
+        return False
+    return is_open or any(queue)
 
 
 def let_nobody_in(listener: socket) -> bool:

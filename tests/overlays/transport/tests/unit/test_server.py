@@ -43,7 +43,7 @@ async def wait_for(stopped: list[int]) -> None:
 
 
 async def test_the_server_hears_of_the_end_later_than_everybody_else(stopped: list[int]) -> None:
-    with serving_process(0.5, workers=1):
+    with serving_process(0.5):
         os.kill(os.getpid(), signal.SIGTERM)
         assert leaving.is_set()
         await asyncio.sleep(0.1)
@@ -56,7 +56,7 @@ async def test_the_server_hears_of_the_end_later_than_everybody_else(stopped: li
 
 async def test_who_is_told_twice_is_told_the_same(stopped: list[int]) -> None:
     """Systemd tells every process, and so does the supervisor."""
-    with serving_process(0.5, workers=1):
+    with serving_process(0.5):
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGTERM)
         await asyncio.sleep(0.1)
@@ -68,20 +68,45 @@ async def test_who_is_told_twice_is_told_the_same(stopped: list[int]) -> None:
 
 
 async def test_a_worker_is_there_until_its_supervisor_has_closed_the_door(
-    stopped: list[int], monkeypatch: pytest.MonkeyPatch
+    stopped: list[int], listener: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server, "LINGER", 0.01)
-    with serving_process(0, workers=2):
+    monkeypatch.setattr(server, "shared_listeners", lambda _: [listener])
+    with serving_process(0):
         os.kill(os.getpid(), signal.SIGTERM)
-        await asyncio.sleep(0.6)  # Within which it has noticed.
+        await asyncio.sleep(0.6)
         assert stopped == []
+        let_nobody_in(listener)
+        await wait_for(stopped)
+
+
+async def test_it_serves_until_all_queued_connections_are_accepted(
+    stopped: list[int], listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "LINGER", 0.01)
+    monkeypatch.setattr(server, "_listeners", [listener])
+    with serving_process(0), socket.create_connection(listener.getsockname()):
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.sleep(0.3)
+        assert stopped == []
+        listener.accept()[0].close()
+        await wait_for(stopped)
+
+
+async def test_a_queue_that_does_not_empty_does_not_keep_it(
+    stopped: list[int], listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "MAX_DRAIN", 0.1)
+    monkeypatch.setattr(server, "_listeners", [listener])
+    with serving_process(0), socket.create_connection(listener.getsockname()):
+        os.kill(os.getpid(), signal.SIGTERM)
         await wait_for(stopped)
 
 
 async def test_without_a_server_the_signal_means_what_it_always_does() -> None:
     before = signal.getsignal(signal.SIGTERM)
 
-    with serving_process(1, workers=1):
+    with serving_process(1):
         assert signal.getsignal(signal.SIGTERM) == before
 
 
@@ -92,7 +117,7 @@ async def test_the_door_is_closed_before_the_server_stops(
     monkeypatch.setattr(server, "_listeners", [listener])
     monkeypatch.setattr(server, "let_nobody_in", closed.append)
 
-    with serving_process(0, workers=1):
+    with serving_process(0):
         os.kill(os.getpid(), signal.SIGTERM)
         await asyncio.sleep(0.05)
         assert (closed, stopped) == ([listener], [])
