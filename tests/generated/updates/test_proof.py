@@ -145,7 +145,7 @@ def put(project: Path, files: dict[str, str | None]) -> None:
     ("edited", "updated", "complaint"),
     [
         ({ROUTER: "ours\n"}, {ROUTER: "theirs\n"}, f"{ROUTER} lost the line 'ours'"),
-        ({ROUTER: "ours\n"}, {ROUTER: "ours\nfrom fastapi import APIRouter\n"}, f"{ROUTER} has the line "),
+        ({ROUTER: "ours\n"}, {ROUTER: "ours\nfrom pydantic import BaseModel\n"}, f"{ROUTER} has the line "),
         ({ROUTER: "ours\n"}, {ROUTER: None}, f"{ROUTER} was edited and is gone"),
         ({ROUTER: None}, {ROUTER: "theirs\n"}, f"{ROUTER} was deleted and came back"),
         ({"own.py": "ours\n"}, {"own.py": None}, "own.py was edited and is gone"),

@@ -82,6 +82,6 @@ def test_all_features_come_and_go_in_a_project_with_migrations_of_its_own(
     without_them = project.service.make("check")
     switch(project, EVERYTHING, deployed, fresh_render)
 
-    assert len(arrived) == 3
+    assert len(arrived) == 4
     assert_green(with_features)
     assert_green(without_them)

@@ -2,7 +2,6 @@
 
 import asyncio
 import functools
-import logging
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Any
@@ -20,12 +19,10 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Host, Mount, Route, Router, WebSocketRoute
 
-from app.auth.models import Role
 from app.core.config import Settings
 from app.core.discovery import include
 from app.core.permissions import open_to_all
 from app.main import create_app
-from tests.fixtures.auth import MakeUser, SignedIn
 from tests.harness.client import running
 from tests.harness.isolation import Isolation
 from tests.integration.test_access import handshake
@@ -264,20 +261,6 @@ async def test_a_kind_of_websocket_is_closed(
     assert await handshake(app, path) == 401
     assert calls == []
     assert await handshake(app, path, writer.headers) == 101
-
-
-async def test_a_refused_websocket_is_a_security_event(
-    app: FastAPI, make_user: MakeUser, signed_in: SignedIn, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO, "app.security")
-    app.add_api_websocket_route("/kinds/socket", talk)
-    user = await make_user(role=Role.READER)
-
-    assert await handshake(app, "/kinds/socket", (await signed_in(user)).headers) == 403
-
-    (event,) = [vars(record) for record in caplog.records if record.name == "app.security"]
-    assert (event["event"], event["result"]) == ("request", "forbidden")
-    assert (event["by"], event["client"], event["path"]) == (str(user.id), "127.0.0.1", "/kinds/socket")
 
 
 async def test_a_websocket_is_closed_where_the_server_cannot_refuse_it(app: FastAPI) -> None:
