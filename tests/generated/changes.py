@@ -16,7 +16,7 @@ class Change:
 
     needs: Answers = field(default_factory=dict)
     delete: list[str] = field(default_factory=list)
-    """Paths."""
+    """Paths, also those that only later releases have."""
     replace: dict[str, list[str]] = field(default_factory=dict)
     """Path -> what is there, what comes in its place, and so on."""
     append: dict[str, str] = field(default_factory=dict)
@@ -30,7 +30,7 @@ class Change:
     def make(self, project: Path, answers: Answers) -> None:
         """Change the files of a project."""
         for path in self.delete:
-            shutil.rmtree(project / path) if (project / path).is_dir() else (project / path).unlink()
+            shutil.rmtree(project / path) if (project / path).is_dir() else (project / path).unlink(missing_ok=True)
         for path, texts in self.replace.items():
             text = (project / path).read_text(encoding="utf-8")
             for before, after in zip(texts[::2], texts[1::2], strict=True):
