@@ -15,7 +15,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from functools import lru_cache, partial
@@ -35,9 +35,6 @@ from uvicorn.supervisors import ChangeReload, Multiprocess
 
 from app.core.errors import problem_response
 
-if sys.platform == "linux":
-    from socket import TCP_INFO
-
 LINGER = 0.25
 """For how many seconds to expect, at the end, what is on its way already: a connection, or a request on an idle one."""
 MAX_DRAIN = 5.0
@@ -45,7 +42,7 @@ MAX_DRAIN = 5.0
 
 DRAIN_INTERVAL = 0.02
 
-TCPI_UNACKED = 24
+TCP_INFO, TCPI_UNACKED = 11, 24
 """Where `tcp_info` of a listening socket has the length of its accept queue (include/uapi/linux/tcp.h)."""
 SO_BINDTOIFINDEX = 62
 NO_NETWORK = 2**31 - 1
@@ -589,12 +586,12 @@ def serving_process(delay: float) -> Generator[None]:
     def close_door(number: int) -> None:
         for listener in _listeners:
             let_nobody_in(listener)
-        drain(number, _listeners or shared_listeners(stop), loop.time() + MAX_DRAIN)
+        drain(number, loop.time() + MAX_DRAIN)
 
-    def drain(number: int, listeners: list[socket], until: float) -> None:
+    def drain(number: int, until: float) -> None:
         # Workers wait for their supervisor here, which closes the door: uvicorn's looks for signals twice a second.
-        if loop.time() < until and any(map(may_have_clients, listeners)):
-            loop.call_later(DRAIN_INTERVAL, drain, number, listeners, until)
+        if loop.time() < until and any(map(may_have_clients, _listeners or shared_listeners(stop))):
+            loop.call_later(DRAIN_INTERVAL, drain, number, until)
         else:
             loop.call_later(LINGER, stop, number, None)
 
@@ -619,10 +616,12 @@ def serving_process(delay: float) -> Generator[None]:
         leaving.clear()
 
 
-def shared_listeners(stop: Any) -> list[socket]:
-    """Return the sockets on which this worker listens, as all others do: `stop` is a method of its uvicorn.Server."""
-    servers = getattr(getattr(stop, "__self__", None), "servers", ())
-    return [socket(fileno=os.dup(each.fileno())) for server in servers for each in server.sockets]
+def shared_listeners(stop: Any) -> Iterator[socket]:
+    """Yield the sockets on which this worker listens, as all others do: `stop` is a method of its uvicorn.Server."""
+    for server in getattr(getattr(stop, "__self__", None), "servers", ()):
+        for each in server.sockets:
+            with socket(fileno=os.dup(each.fileno())) as listener:
+                yield listener
 
 
 def may_have_clients(listener: socket) -> bool:
@@ -630,10 +629,12 @@ def may_have_clients(listener: socket) -> bool:
 
     Where the kernel does not tell, as others than Linux, the answer is no.
     """
+    if sys.platform != "linux":
+        return False
     try:
         is_open = listener.getsockopt(SOL_SOCKET, SO_BINDTOIFINDEX) != NO_NETWORK
         queue = listener.getsockopt(IPPROTO_TCP, TCP_INFO, TCPI_UNACKED + 4)[TCPI_UNACKED:]
-    except (NameError, OSError):
+    except OSError:
         return False
     return is_open or any(queue)
 

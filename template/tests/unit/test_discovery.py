@@ -56,7 +56,7 @@ def guard(route):
 
 @pytest.fixture
 def feature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Path]:
-    """A feature in a folder of its own, beside those in `app/`, with no `__init__.py`."""
+    """A feature in a separate folder beside those in `app/`, with no `__init__.py`."""
     folder = tmp_path / "weather"
     folder.mkdir()
     (folder / "router.py").write_text(ROUTER)

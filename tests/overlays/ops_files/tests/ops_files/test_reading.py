@@ -57,7 +57,7 @@ async def test_rules_are_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.parametrize("url", ["http://a:65536", "http://[:::]"])
 async def test_a_storage_whose_address_does_not_exist_is_not_available(object_store: FileSettings, url: str) -> None:
-    """The library panics, which is no error of its own class."""
+    """The library panics: the exception has none of the library's classes."""
     storage = Storage(object_store.model_copy(update={"s3_endpoint_url": url}))
 
     with pytest.raises(StorageUnavailableError):

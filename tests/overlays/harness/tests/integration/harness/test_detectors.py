@@ -1,4 +1,4 @@
-"""What a test must not leave behind or do: each is provoked in a run of its own, which has to turn red and say why."""
+"""Detectors of leaked state and N+1 queries: each is provoked in a run that has to fail and name the cause."""
 
 import os
 import re
